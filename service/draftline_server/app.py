@@ -49,7 +49,7 @@ from .store.leases import Leases
 from .store.notifications import Notifications
 from .store.pool import connections_of
 from .store.quotas import Quotas
-from .store.revision import check_privileges, check_revision, read_usable_connections
+from .store.revision import CONNECTIONS_FIX, check_privileges, check_revision, read_usable_connections
 from .sync.counters import SyncCounters
 from .sync_metrics import SyncBacklog, SyncMetrics
 from .sync_workers import runs_inline, sync_runner
@@ -235,5 +235,5 @@ async def _warn_of_scarce_connections(settings: Settings, database: Database) ->
         if (allowed := await read_usable_connections(database)) < wanted:
             structlog.get_logger().warning(
                 "connection_limit_too_low", workers=settings.server.workers, required=wanted, available=allowed,
-                hint="lower DRAFTLINE_POOL_SIZE or DRAFTLINE_WORKERS, or raise PostgreSQL's max_connections",
+                hint=CONNECTIONS_FIX,
             )  # fmt: skip

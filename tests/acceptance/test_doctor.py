@@ -15,6 +15,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import pytest
 from click.testing import CliRunner
@@ -22,7 +23,15 @@ from draftline import Client
 from draftline_server.cli import main
 from draftline_server.doctor import database as doctor_database
 from draftline_server.doctor import examination as doctor
-from draftline_server.domain.errors import DraftlineError
+from draftline_server.domain.errors import (
+    ContentionError,
+    DatabaseUnavailableError,
+    DeadlineExceededError,
+    DraftlineError,
+    InvalidDocumentError,
+    OverloadedError,
+    StorageFullError,
+)
 from draftline_server.embedded_postgres.server import EmbeddedPostgres
 from draftline_server.ops import migrate, revisions
 from draftline_server.settings import Settings
@@ -350,10 +359,21 @@ def test_clock_that_is_an_hour_off_is_named(url: str, monkeypatch: pytest.Monkey
         ({"database_url": "postgresql://ada@localhost:none/films"}, "settings", "has a port that is not a number"),
         ({"auth_service_keys_file": "/nowhere"}, "authentication", "cannot be read: No such file"),
         ({"data_dir": "/proc/version"}, "data folder", "is not a directory"),
+        ({"postgres_bin": "{failing}"}, "postgres programs", "postgres does not run (status 3): no library"),
+        ({"postgres_bin": "{broken}"}, "postgres programs", "postgres does not run: Exec format error"),
+        ({"data_dir": "{damaged}"}, "data folder", "PG_VERSION is damaged"),
     ],
 )
 def test_invalid_configuration_is_reported(tmp_path: Path, settings: dict[str, Any], check: str, message: str) -> None:
-    found = examined(**{"data_dir": tmp_path / "none", **settings})
+    for name, program in (("failing", "#!/bin/sh\necho no library >&2; exit 3\n"), ("broken", "none")):
+        (tmp_path / name).mkdir()
+        for each in ("initdb", "postgres"):
+            (tmp_path / name / each).write_text(program)
+            (tmp_path / name / each).chmod(0o755)
+    (tmp_path / "damaged" / "cluster").mkdir(parents=True)
+    (tmp_path / "damaged" / "cluster" / "PG_VERSION").write_text("")
+    given = {name: tmp_path / text[1:-1] if str(text).startswith("{") else text for name, text in settings.items()}
+    found = examined(**{"data_dir": tmp_path / "none", **given})
     faults = [each for each in found.wrong if each["state"] == "fault"]
     assert [each["check"] for each in faults] == [check]
     assert message in faults[0]["message"]
@@ -447,6 +467,54 @@ def test_too_few_connections_are_warned_of(url: str) -> None:
     (found,) = examined(database_url=url, workers=4, pool_size=50).wrong
     assert (found["check"], found["state"]) == ("connections", "warning")
     assert "may open 208" in found["message"]
+
+
+def test_connection_limit_of_the_role_and_of_the_database_counts(url: str) -> None:
+    name, role = urlsplit(url).path.removeprefix("/"), f"limited_{uuid4().hex[:8]}"
+    run_sql(
+        url, f"CREATE ROLE {role} LOGIN IN ROLE draftline CONNECTION LIMIT 9",
+        f"ALTER DATABASE {name} CONNECTION LIMIT 7",
+    )  # fmt: skip
+    try:
+        as_role = url.replace("draftline@", f"{role}@").replace("user=draftline", f"user={role}")
+        assert role in as_role
+        (found,) = [each for each in examined("--quick", database_url=as_role).wrong if each["check"] == "connections"]
+        assert found["message"].endswith("and PostgreSQL allows 7 in total")
+        assert "CONNECTION LIMIT" in found["fix"]
+    finally:
+        run_sql(url, f"DROP ROLE {role}")
+
+
+def test_sessions_without_triggers_are_named(url: str) -> None:
+    name = urlsplit(url).path.removeprefix("/")
+    run_sql(url, f"ALTER DATABASE {name} SET session_replication_role = replica")
+    found = examined("--quick", database_url=url).fault
+    assert found["check"] == "database"
+    assert found["message"].endswith("run no triggers, which switchovers to partitioned tables need")
+
+
+@pytest.mark.parametrize(
+    ("error", "fix"),
+    [
+        (StorageFullError("full"), "free space"),
+        (DeadlineExceededError("late"), "--quick"),
+        (ContentionError("locked"), "draftline top"),
+        (DatabaseUnavailableError("away"), "check that PostgreSQL runs"),
+        (OverloadedError("busy"), "PostgreSQL lacks memory or connections"),
+        (InvalidDocumentError("odd"), "PostgreSQL's log has the reason"),
+    ],
+    ids=lambda each: type(each).__name__ if isinstance(each, Exception) else "",
+)
+def test_examination_that_fails_has_a_fix_of_its_own(
+    url: str, monkeypatch: pytest.MonkeyPatch, error: DraftlineError, fix: str
+) -> None:
+    async def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(doctor_database, "_log", fail)
+    found = examined("--quick", database_url=url).fault
+    assert found["message"] == f"the examination failed: {error.message}"
+    assert fix in found["fix"]
 
 
 # It changes nothing.

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from draftline_server.store.database import Database
+from draftline_server.store.notifications import Notifications
+from draftline_server.store.pool_settings import PoolSettings
+from draftline_server.store.statements import compiled
+from draftline_server.store.time_limits import connect_unlimited
+from sqlalchemy import text
 from support import sql
 from support.polling import until
 from support.server_process import invoked
-from support.servers import on_database, run_sql, serving
+from support.servers import beside, on_database, run_sql, serving
 
 NO_REVISION = "the schema has tables, but no revision in draftline.alembic_version, as after an incomplete restore"
 SEVERAL = "draftline.alembic_version has several revisions"
@@ -128,3 +136,71 @@ def test_database_that_is_read_only_by_default_is_a_warning_of_health_until_it_i
         assert "Is the service running there?" not in refused.stderr
         run_sql(postgres_url, setting % "RESET")
         until(lambda: server.app.server.health.warning == "")
+
+
+# What a role or a database may set for its sessions, beside the value that the sessions of the service have.
+SESSION_SETTINGS = {
+    "DateStyle": ("German", "ISO, MDY"),
+    "IntervalStyle": ("sql_standard", "postgres"),
+    "default_transaction_isolation": ("serializable", "read committed"),
+    "extra_float_digits": ("-15", "1"),
+    "idle_session_timeout": ("1h", "0"),
+    "idle_in_transaction_session_timeout": ("1h", "20s"),
+    "jit": ("on", "off"),
+    "lock_timeout": ("1h", "10s"),
+    "standard_conforming_strings": ("off", "on"),
+    "statement_timeout": ("1h", "25s"),
+    "transaction_timeout": ("1h", "0"),
+    "transform_null_equals": ("on", "off"),
+}
+
+
+def test_settings_of_the_role_and_the_database_do_not_reach_the_sessions_of_the_service(database_url: str) -> None:
+    name = database_url.partition("?")[0].rpartition("/")[2]
+    (row,) = sql.fetch(database_url, "SELECT current_setting('server_version_num')::int >= 170000 AS is_17")
+    settings = {key: each for key, each in SESSION_SETTINGS.items() if row["is_17"] or key != "transaction_timeout"}
+    run_sql(database_url, *(f"ALTER DATABASE {name} SET {key} = '{each[0]}'" for key, each in settings.items()))
+    for command in ("migrate", "check", "doctor"):
+        assert invoked(command, database_url=database_url, port=0).returncode == 0
+
+    async def sessions() -> list[dict[str, str]]:
+        shown = "SELECT " + ", ".join(f"current_setting('{key}') AS {key.lower()}" for key in settings)
+        database = Database(database_url, PoolSettings(size=1))
+        notifications = Notifications(database_url, 10)
+        await database.open(checked=True)
+        await notifications.open(lambda _: None, lambda: None)
+        outside = await connect_unlimited(database_url, 10)
+        try:
+            pooled = (await database.fetch(compiled("settings", text(shown))[0], {}))[0]
+            listening = await notifications._connection.fetchrow(shown)  # type: ignore[union-attr]
+            return [dict(pooled), dict(listening), dict(await outside.fetchrow(shown))]
+        finally:
+            outside.terminate()
+            notifications.close()
+            await database.close()
+
+    pooled, *others = beside(asyncio.run, sessions())
+    assert pooled == {key.lower(): each[1] for key, each in settings.items()}
+    limits = [key for key in settings if key.endswith("_timeout") and key != "lock_timeout"]
+    assert [{other[key] for key in limits} for other in others] == [{"0"}, {"0"}]
+
+
+def test_service_that_does_not_respond_is_told_from_one_that_is_not_there() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        done = invoked("health", "--address", address, "--timeout", "0.5")
+        assert (done.returncode, done.stdout) == (1, "DEADLINE_EXCEEDED\n")
+        assert done.stderr == (
+            f"no service responded at {address} within 0.5 s: it is overloaded or stopped, or another program listens "
+            "there\n"
+        )
+    done = invoked("health", "--address", address, "--timeout", "5")
+    assert (done.stdout, done.stderr.startswith(f"no service responds at {address}\n")) == ("UNAVAILABLE\n", True)
+
+
+def test_address_of_another_machine_is_named_by_serve(database_url: str) -> None:
+    for setting in ("host", "metrics_host"):
+        given = {setting: "192.0.2.1", "dangerously_serve_unprotected": "true", "metrics_port": 0}
+        refused = invoked("serve", database_url=database_url, port=0, **given)
+        assert refused.returncode == 1
+        assert f"192.0.2.1 is not an address of this machine; set DRAFTLINE_{setting.upper()} to one" in refused.stderr

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+import ssl
 
 import asyncpg
 import pytest
-from draftline_server.store.connect_errors import problem_of
+from draftline_server.domain.errors import OutOfReachError
+from draftline_server.store.connect_errors import connect, problem_of, without_secrets
 
 
 @pytest.mark.parametrize(
@@ -68,3 +70,37 @@ def test_refused_port_of_a_real_connection_is_named_with_its_address() -> None:
     problem = problem_of(refused.value)
     assert problem is not None
     assert problem.message == f"cannot be reached: Connection refused ('127.0.0.1', {port})"
+
+
+@pytest.mark.parametrize(
+    ("code", "fix"),
+    [
+        (10, "renew the certificate of PostgreSQL"),
+        (18, "name the certificate authority"),
+        (20, "name the certificate authority"),
+        (62, "connect to a host that the certificate is valid for"),
+        (64, "valid for this address"),
+    ],
+)
+def test_certificate_is_explained_by_the_error_of_its_verification(code: int, fix: str) -> None:
+    error = ssl.SSLCertVerificationError(1, "failed")
+    error.verify_code, error.verify_message = code, "Not good"
+    problem = problem_of(error)
+    assert problem is not None
+    assert problem.message == "has a certificate that is not trusted: not good"
+    assert fix in problem.fix
+
+
+def test_url_is_shown_without_secrets() -> None:
+    shown = "sslmode=require&host=/run/pg&service=one"
+    hidden = "password=hush&sslpassword=hush&options=-c%20a=hush&sslkey=/hush"
+    assert without_secrets(f"postgresql://ada:hush@a,b:1/films?{hidden}&{shown}") == (
+        f"postgresql://ada@a,b:1/films?{shown}"
+    )
+    assert without_secrets("postgresql:///films") == "postgresql:///films"
+
+
+def test_failed_connection_names_the_url() -> None:
+    with pytest.raises(OutOfReachError) as refused:
+        asyncio.run(connect("postgresql://ada:hush@127.0.0.1:1/films", 5))
+    assert refused.value.advice.endswith("; the URL is postgresql://ada@127.0.0.1:1/films")

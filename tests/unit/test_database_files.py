@@ -20,6 +20,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     contents = {
         "root": AUTHORITY.certificate, "own.crt": own.certificate, "own.key": own.key, "other.key": other.key,
         "empty": b"", "text": b"hello", "services": b"[films]\nhost=db\n",
+        "damaged": b"[films]\nhost=db\npassword=hush\n[two\n", "ports": b"[films]\nhost=db\nport=x\n",
+        "percent": b"[films]\npassword=hush%x\n", "latin": b"[films]\nuser=\xff\n",
+        "twice": b"[films]\nuser=a\nuser=b\n",
     }  # fmt: skip
     for name, content in contents.items():
         (made / name).write_bytes(content)
@@ -70,3 +73,29 @@ def test_wrong_file_is_named(folder: Path, query: str, sentence: str) -> None:
     with pytest.raises(ValueError, match=r"parameter|URL") as refused:
         checked(f"postgresql://db/films?{query.replace('@', quote(str(folder)))}")
     assert sentence.replace("@", str(folder)) in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("file", "sentence"),
+    [
+        ("damaged", "@/damaged cannot be read: line 4 is invalid"),
+        ("twice", "@/twice cannot be read: line 3 is invalid"),
+        ("latin", "@/latin cannot be read: it is not a file of sections and values"),
+        (".", "@ cannot be read: Is a directory"),
+        ("ports", "the port of [films] in @/ports is not a number from 1 to 65535"),
+        ("percent", "[films] in @/percent has a value with a %, which the driver cannot read"),
+        ("none", "@/none has no section [films]; PGSERVICEFILE may name another file"),
+    ],
+)
+def test_service_file_that_cannot_be_used_is_named_without_its_content(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, file: str, sentence: str
+) -> None:
+    monkeypatch.setenv("PGSERVICEFILE", str(folder / file))
+    with pytest.raises(ValueError, match="parameter service") as refused:
+        checked("postgresql:///?service=films")
+    assert sentence.replace("@", str(folder)) in str(refused.value)
+    assert "hush" not in str(refused.value)
+
+
+def test_url_without_a_database_leaves_it_to_the_service_file() -> None:
+    assert checked("postgresql:///?service=films") == "postgresql://?service=films"

@@ -269,6 +269,15 @@ def test_cluster_of_foreign_files_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "cluster" / "letter.txt").read_text() == "mine"
 
 
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"eighteen"])
+def test_damaged_version_of_the_data_is_named(tmp_path: Path, content: bytes) -> None:
+    version = tmp_path / "cluster" / "PG_VERSION"
+    version.parent.mkdir()
+    version.write_bytes(content)
+    with pytest.raises(EmbeddedPostgresError, match=f"{version} is damaged: restore .* from a backup, or move it away"):
+        EmbeddedPostgres(tmp_path).start()
+
+
 def test_pid_file_whose_number_went_to_another_program_does_not_block(data_dir: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
         cluster = data_dir / "cluster"
@@ -289,8 +298,11 @@ def test_missing_binaries_and_impossible_directories_are_told(tmp_path: Path) ->
     (tmp_path / "file").write_text("")
     with pytest.raises(EmbeddedPostgresError, match=str(tmp_path / "empty")):
         EmbeddedPostgres(tmp_path / "data", binaries=tmp_path / "empty").start()
-    with pytest.raises(EmbeddedPostgresError, match=str(tmp_path / "file")):
+    with pytest.raises(EmbeddedPostgresError, match=str(tmp_path / "file")) as refused:
         EmbeddedPostgres(tmp_path / "file" / "data").start()
+    assert str(refused.value).endswith(
+        f"; DRAFTLINE_DATA_DIR must be a directory that user {os.geteuid()} can write to"
+    )
 
 
 def test_directory_out_of_reach_is_told(tmp_path: Path) -> None:

@@ -83,7 +83,16 @@ def test_file_is_named_by_a_flag_or_a_variable(folder: Path) -> None:
         ("port = [1]", "port is a table or a list"),
         ("port = ", "is not TOML"),
         ('port = "many"', "DRAFTLINE_PORT: 'many' is not an integer in the range 0 to 65535"),
-        ("port = 70000", "DRAFTLINE_PORT: '70000' is not an integer in the range"),
+        (
+            "port = 70000",
+            "DRAFTLINE_PORT: '70000' is not an integer in the range 0 to 65535 (from file draftline.toml)",
+        ),
+        ("port = true", "DRAFTLINE_PORT: 'true' is not an integer in the range"),
+        ("workers = 1.5", "DRAFTLINE_WORKERS: '1.5' is not an integer"),
+        ("port = 2020-01-01", "DRAFTLINE_PORT: '2020-01-01' is not an integer"),
+        ("log_level = true", "DRAFTLINE_LOG_LEVEL: 'true' is not"),
+        ("enable_partial_updates = 2", "DRAFTLINE_ENABLE_PARTIAL_UPDATES: '2' is not true or false"),
+        ("port = 1\nport = 2", "is not TOML: Cannot overwrite a value"),
         ('database_url = "postgresql://u:secret@h/d"', "a password does not belong here"),
         ('database_url = "postgresql://u@h/d?password=secret"', "a password does not belong here"),
     ],
@@ -100,3 +109,31 @@ def test_invalid_file_is_an_error_that_names_the_key(folder: Path, text: str, me
 def test_password_in_a_flag_is_rejected(folder: Path) -> None:
     done = run("serve", "--database-url", "postgresql://u:secret@h/d")
     assert (done.exit_code, "passfile" in done.stderr, "secret" in done.output) == (2, True, False)
+
+
+def test_invalid_value_names_the_source_that_counts(folder: Path) -> None:
+    (folder / "draftline.toml").write_text('port = "x"\nworkers = "x"\nqueue_limit = "x"\n')
+    lines = run("serve", "--port", "y", workers="z").stderr.splitlines()
+    assert [line.rpartition(" is not an integer")[0].strip() for line in lines[1:]] == [
+        "DRAFTLINE_PORT: 'y'", "DRAFTLINE_WORKERS: 'z'", "DRAFTLINE_QUEUE_LIMIT: 'x'"
+    ]  # fmt: skip
+    assert [line.partition(" (from ")[2] for line in lines[1:]] == ["a flag)", "", "file draftline.toml)"]
+
+
+def test_file_with_a_byte_order_mark_is_read(folder: Path) -> None:
+    (folder / "draftline.toml").write_bytes(b"\xef\xbb\xbfport = 5\ndata_dir = 7\nenable_partial_updates = false\n")
+    found = listed()
+    assert [found[name][0] for name in ("port", "data_dir", "enable_partial_updates")] == [5, "7", False]
+
+
+def test_file_that_another_user_owns_is_named_with_this_user(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "draftline.toml").write_text("port = 1\n")
+
+    def refuse(*_: object, **__: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    done = run("settings")
+    assert (done.exit_code, done.stderr) == (
+        2, f"Error: draftline.toml cannot be read by user {os.geteuid()}: Permission denied\n"
+    )  # fmt: skip

@@ -17,7 +17,7 @@ from rich.console import Console
 from ..domain.errors import OperatorError, OutOfReachError
 from ..embedded_postgres.process import EmbeddedPostgresError
 from ..observability import logs
-from ..settings import DEFAULT_FILE, Settings, SettingsFileError, renamed_settings, unknown_settings
+from ..settings import DEFAULT_FILE, Settings, SettingsFileError, renamed_settings, sources_of, unknown_settings
 from ..settings.problems import problems_of
 
 EXPECTED = (OperatorError, EmbeddedPostgresError, OSError, ValueError, TypeError)
@@ -137,10 +137,11 @@ def main(context: click.Context, config: Path | None) -> None:
     try:
         settings, context.meta[SOURCES] = Settings.from_sources({}, context.meta[CONFIG])
     except ValidationError as error:
+        context.meta[SOURCES] = sources_of({}, context.meta[CONFIG])
         if context.invoked_subcommand == DOCTOR:  # it reports these along with other problems
             context.obj = error
             return
-        raise settings_error(error) from None
+        raise settings_error(error, context.meta[SOURCES]) from None
     except SettingsFileError as error:
         raise SettingsError(str(error)) from None
     logs.configure(settings.log.format, settings.log.level)
@@ -149,8 +150,8 @@ def main(context: click.Context, config: Path | None) -> None:
         warn_of_names()
 
 
-def settings_error(error: ValidationError) -> SettingsError:
-    problems = "".join(f"\n  {problem}" for problem in problems_of(error))
+def settings_error(error: ValidationError, sources: Mapping[str, str]) -> SettingsError:
+    problems = "".join(f"\n  {problem}" for problem in problems_of(error, sources))
     return SettingsError(f"invalid settings:{problems}")
 
 
@@ -171,7 +172,7 @@ def reporting(command: Callable[..., Any]) -> Callable[..., Any]:
         except UnavailableError as error:  # with a reason, it is the service that answered
             raise NotReachedError(str(error) if error.reason else NO_SERVICE.format(message=error)) from error
         except OutOfReachError as error:
-            raise NotReachedError(f"{error}; {error.fix}") from error
+            raise NotReachedError(f"{error}; {error.advice}") from error
         except (*EXPECTED, DraftlineError) as error:
             raise click.ClickException(str(error)) from error
         except Exception as error:  # of the driver, which is not imported here

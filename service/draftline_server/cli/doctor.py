@@ -19,7 +19,7 @@ from ..rpc.health_client import check_health
 from ..settings import Settings
 from ..settings.problems import problems_of
 from ..wiring import own_security
-from .app import DOCTOR, json_option, reporting
+from .app import DOCTOR, SOURCES, json_option, reporting
 
 HEALTH_S = 3.0
 STYLES = {State.OK: "green", State.WARNING: "yellow", State.FAULT: "bold red", State.SKIPPED: "dim"}
@@ -63,8 +63,9 @@ async def _examine(given: Settings | ValidationError, *, quick: bool, as_json: b
 
 async def _findings(given: Settings | ValidationError, *, quick: bool) -> AsyncIterator[Finding]:
     if isinstance(given, ValidationError):
-        for problem in problems_of(given):
-            yield fault("settings", problem, "correct it in the environment; `draftline settings` lists the settings")
+        for problem in problems_of(given, click.get_current_context().meta[SOURCES]):
+            fix = "correct it in the environment or the settings file; `draftline settings` lists the settings"
+            yield fault("settings", problem, fix)
         return
     settings = given
 

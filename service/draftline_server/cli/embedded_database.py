@@ -26,6 +26,8 @@ def embedded_url(settings: Settings, *, migrated: bool, create: bool) -> Iterato
     own = settings.database
     log = structlog.get_logger()
     embedded = EmbeddedPostgres(own.data_dir, binaries=own.postgres_bin, connections=_connections(settings))
+    if own.data_dir.exists() and not own.data_dir.is_dir():
+        raise EmbeddedPostgresError(f"{own.data_dir} is not a directory: correct DRAFTLINE_DATA_DIR")
     if not create and not embedded.exists:
         raise EmbeddedPostgresError(f"there is no database in {own.data_dir}; `draftline serve` creates one")
     with ExitStack() as stack:

@@ -12,6 +12,16 @@ from .app import NO_SERVICE, json_option, reporting
 from .client import TLS, reaching
 from .tls_hints import tls_hint
 
+# What a state says if no service has responded, by the status code of the call.
+SILENT = {
+    "UNAVAILABLE": NO_SERVICE.format(message="no service responds at {address}"),
+    "DEADLINE_EXCEEDED": (
+        "no service responded at {address} within {timeout_s:g} s: it is overloaded or stopped, or another program "
+        "listens there"
+    ),
+    "UNIMPLEMENTED": "the program at {address} speaks gRPC, but is not a Draftline service: correct the address",
+}
+
 
 @click.command("health")
 @reaching
@@ -33,7 +43,7 @@ def health_command(address: str, security: ChannelSecurity, service: str, timeou
     click.echo(json.dumps(result) if as_json else state)
     if warning and not as_json:
         click.echo(f"warning: {warning}", err=True)
-    if state == "UNAVAILABLE":
+    if state in SILENT:
         hint = tls_hint(address, click.get_current_context().meta[TLS])
-        click.echo(hint or NO_SERVICE.format(message=f"no service responds at {address}"), err=True)
+        click.echo(hint or SILENT[state].format(address=address, timeout_s=timeout_s), err=True)
     sys.exit(state != "SERVING")

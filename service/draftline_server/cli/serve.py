@@ -17,7 +17,7 @@ from ..observability import logs
 from ..ops import revisions
 from ..ops.signals import stop_with_parent
 from ..processes import run as supervised
-from ..settings import PREFIX, SETTINGS, Settings, SettingsFileError
+from ..settings import PREFIX, SETTINGS, Settings, SettingsFileError, sources_of
 from .app import CONFIG, SettingsError, reporting, settings_error, warn_of_names
 from .database_url import database_url
 from .tls_files import check_setting_files
@@ -91,7 +91,7 @@ def _settings(flags: Mapping[str, str], file: Path | None) -> Settings:
     try:
         settings, _ = Settings.from_sources(flags, file)
     except ValidationError as error:
-        raise settings_error(error) from None
+        raise settings_error(error, sources_of(flags, file)) from None
     except SettingsFileError as error:
         raise SettingsError(str(error)) from None
     logs.configure(settings.log.format, settings.log.level)

@@ -22,7 +22,7 @@ from ..store.draft_integrity import DraftChecker
 from ..store.driver_errors import UnforeseenError
 from ..store.pool import connections_of
 from ..store.poolers import PoolerError
-from ..store.revision import INSUFFICIENT_PRIVILEGE, PRIVILEGES_FIX, read_usable_connections
+from ..store.revision import CONNECTIONS_FIX, INSUFFICIENT_PRIVILEGE, PRIVILEGES_FIX, read_usable_connections
 from ..store.schema_problems import wrong_server
 from ..store.statements import load
 from ..store.transaction import Transaction
@@ -30,6 +30,7 @@ from ..wiring import pool_settings
 from . import schema
 from . import storage as doctor_storage
 from . import syncs as doctor_syncs
+from .failures import DEFAULT_FIX, fault_of, fix_of
 from .results import Finding, State, fault, ok, skipped, warning
 
 SQL = load("diagnosis")
@@ -76,17 +77,19 @@ async def database(settings: Settings, now: Callable[[], datetime], *, with_draf
             async for finding in _examined(opened, settings, now, with_drafts=with_drafts):
                 yield finding
     except UnforeseenError as error:
-        if error.sqlstate != INSUFFICIENT_PRIVILEGE:
-            raise
-        yield fault("privileges", "the role of DRAFTLINE_DATABASE_URL may not read all tables", PRIVILEGES_FIX)
+        if error.sqlstate == INSUFFICIENT_PRIVILEGE:
+            yield fault("privileges", "the role of DRAFTLINE_DATABASE_URL may not read all tables", PRIVILEGES_FIX)
+        else:
+            message = f"PostgreSQL rejects a statement of the doctor (SQLSTATE {error.sqlstate})"
+            yield fault("database", message, DEFAULT_FIX)
     except DraftlineError as error:
-        yield fault("database", f"the examination failed: {error.message}", "correct that, and run the doctor again")
+        yield fault("database", f"the examination failed: {error.message}", fix_of(error))
     except OutOfReachError as error:
         yield fault("database", str(error), error.fix)
         for check in DEPENDENT_CHECKS:
             yield skipped(check, "the database cannot be used")
     except PoolerError as error:
-        yield fault("database", *str(error).split(": ", 1))
+        yield fault_of("database", error)
         for check in DEPENDENT_CHECKS:
             yield skipped(check, "the pooler does not provide sessions")
 
@@ -153,7 +156,10 @@ async def _connection_problem(url: str) -> Finding | None:
 def _server(found: asyncpg.Record, name: str) -> Finding:
     problem = wrong_server(found["version_number"], found["version"], found["encoding"])
     if problem:
-        return fault("database", *problem.replace("the database", name).replace("the server", name).split(": ", 1))
+        return fault_of("database", problem.replace("the database", name).replace("the server", name))
+    if found["has_triggers_disabled"]:
+        message = f"sessions in {name} run no triggers, which switchovers to partitioned tables need"
+        return fault("database", message, "reset session_replication_role of the role, the database or postgresql.conf")
     if found["is_standby"]:
         message = f"{name} is a read-only standby"
         return fault("database", message, "point DRAFTLINE_DATABASE_URL at the primary")
@@ -197,8 +203,7 @@ async def _connections(opened: Database, settings: Settings) -> Finding:
     message = f"the service may open {wanted}, and PostgreSQL allows {allowed} in total"
     if wanted <= allowed or not settings.database.url:  # the embedded server always allows enough
         return ok("connections", message)
-    fix = "lower DRAFTLINE_POOL_SIZE or DRAFTLINE_WORKERS, or raise max_connections"
-    return warning("connections", message, fix)
+    return warning("connections", message, CONNECTIONS_FIX)
 
 
 async def _indexes(opened: Database) -> Finding:

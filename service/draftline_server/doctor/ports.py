@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import errno
-import socket
 from collections.abc import Callable, Iterator
 from http.client import HTTPConnection, HTTPException
 
+from ..observability.listen_errors import NOT_ALLOWED, NOT_HERE, bind_error
 from ..settings import Settings
 from .results import Finding, fault, ok, skipped, warning
 
@@ -26,7 +26,7 @@ def ports(settings: Settings, health: Callable[[str], str]) -> Iterator[Finding]
 def _grpc(settings: Settings, health: Callable[[str], str]) -> Finding:
     host = settings.server.host
     check, setting, port = "port", "DRAFTLINE_PORT", settings.server.port
-    problem = _bind_error(host, port)
+    problem = bind_error(host, port)
     if problem is None:
         return ok(check, f"{host}:{port} is free" if port else "any free port")
     if problem != errno.EADDRINUSE:
@@ -44,7 +44,7 @@ def _grpc(settings: Settings, health: Callable[[str], str]) -> Finding:
 
 
 def _metrics(host: str, port: int) -> Finding:
-    check, problem = "metrics port", _bind_error(host, port)
+    check, problem = "metrics port", bind_error(host, port)
     if problem is None:
         return ok(check, f"{host}:{port} is free" if port else "any free port")
     if problem != errno.EADDRINUSE:
@@ -56,26 +56,8 @@ def _metrics(host: str, port: int) -> Finding:
 
 
 def _bind_fault(check: str, host: str, port: int, problem: int | None, setting: str) -> Finding:
-    if problem == errno.EACCES:
-        return fault(check, f"this user is not allowed to listen on port {port}", "use a port above 1023")
-    return fault(
-        check, f"{host} is not an address of this machine", f"set {setting} to one of its addresses, such as 127.0.0.1"
-    )
-
-
-def _bind_error(host: str, port: int) -> int | None:
-    """Return the errno of binding to the address, or None if that succeeds. The socket is closed at once."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as tried:
-            # Connections in TIME_WAIT must not make the bind fail. Without listen(), no client can connect.
-            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            tried.bind(address)
-    except socket.gaierror:
-        return errno.EADDRNOTAVAIL
-    except OSError as error:
-        return error.errno
-    return None
+    sentence = NOT_ALLOWED if problem == errno.EACCES else NOT_HERE
+    return fault(check, *sentence.format(host=host, port=port, setting=setting).split("; ", 1))
 
 
 def _serves_metrics(host: str, port: int) -> bool:

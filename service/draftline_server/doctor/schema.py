@@ -10,6 +10,7 @@ from ..store.revision import MISSING_FIX, PRIVILEGES_FIX, find_revision, privile
 from ..store.schema_parts import missing_indexes, missing_parts, some
 from ..store.schema_problems import NOT_MIGRATED, SchemaError
 from ..store.statements import load
+from .failures import fault_of
 from .results import Finding, fault, ok, warning
 
 SQL = load("diagnosis")
@@ -19,14 +20,14 @@ async def revision(opened: Database) -> Finding:
     try:
         found = await find_revision(opened)
     except SchemaError as error:
-        return fault("schema", *str(error).split(": ", 1))
+        return fault_of("schema", error)
     except OutOfReachError as error:
         return fault("schema", str(error), error.fix)
     needed = revisions.head()
     if found == needed:
         return await _parts(opened, needed)
     if found is None:
-        return fault("schema", *NOT_MIGRATED.split(": ", 1))
+        return fault_of("schema", NOT_MIGRATED)
     if found not in revisions.known():
         message = f"the database is at revision {found}, which is newer than this version of Draftline"
         fix = f"run the newer version, or use it to downgrade: `draftline migrate --to {needed}`"

@@ -15,6 +15,14 @@ CHECK = "syncs"
 FILE_CHECK = "upstreams"
 SETTING = "DRAFTLINE_UPSTREAMS_FILE"
 LAGS_S = 300.0
+SUSPENSION_FIXES = {
+    "DELETIONS_HELD": "check in the system of record that so many records were deleted, or correct its snapshot",
+    "ENDPOINT_UNAVAILABLE": f"add the endpoint to {SETTING}, or allow it for this tenant, and correct its secrets",
+    "RESTORED": "check that this database is not a copy of one whose syncs run",
+    "UNAUTHORIZED": f"renew the credentials that the endpoint names in {SETTING}",
+    "UNSUITABLE": "change the sync or the connector so that they fit, as the message says",
+    "WENT_BACK": "find out whether the system of record was restored from a backup",
+}
 NAMED = 5  # syncs that a message lists at most
 
 
@@ -47,9 +55,10 @@ async def syncs(opened: Database, settings: Settings) -> AsyncIterator[Finding]:
 def _stopped(conditions: Sequence[SyncCondition]) -> Iterator[Finding]:
     for each in conditions:
         if each.suspended_reason:
+            fix = SUSPENSION_FIXES.get(each.suspended_reason, "correct the reason")
             yield fault(
                 CHECK, f"{_name(each)} is suspended, {each.suspended_reason}: {each.suspended_message}",
-                f"correct that, and run `draftline sync resume {each.upstream} --tenant {each.tenant_id}`",
+                f"{fix}; then run `draftline sync resume {each.upstream} --tenant {each.tenant_id}`",
             )  # fmt: skip
     if paused := _named(conditions, lambda each: each.push_paused or each.pull_paused):
         yield warning(CHECK, f"paused: {paused}", "resume them with `draftline sync resume` when they are needed")

@@ -62,11 +62,15 @@ class OperatorError(Exception):
 
 
 class OutOfReachError(OperatorError):
-    """The database cannot be reached or refuses the connection. The message gives the reason, and `fix` what to do."""
+    """The database cannot be reached or refuses the connection. The message gives the reason, and `fix` what to do.
 
-    def __init__(self, message: str, fix: str = "run `draftline doctor` to find out why") -> None:
+    `url` is the URL of the attempt, without secrets; empty if the error is not about one.
+    """
+
+    def __init__(self, message: str, fix: str = "run `draftline doctor` to find out why", url: str = "") -> None:
         super().__init__(message)
         self.fix = fix
+        self.advice = f"{fix}; the URL is {url}" if url else fix
 
 
 class InvalidFieldError(DraftlineError):

@@ -21,6 +21,7 @@ import ctypes
 import importlib.util
 import os
 import pwd
+import re
 import shutil
 import signal
 import subprocess
@@ -77,9 +78,31 @@ def _usual_directories() -> Iterator[Path]:
     yield from sorted(versions, key=lambda path: -int(path.parent.name)) or [system / "*" / "bin"]
 
 
+def data_version(cluster: Path) -> str:
+    """Return the major version of PostgreSQL that wrote the data. Raise EmbeddedPostgresError if it is unknown."""
+    file = cluster / "PG_VERSION"
+    if not file.exists():
+        raise EmbeddedPostgresError(f"{cluster} has files but no PG_VERSION: restore it from a backup, or move it away")
+    written = file.read_text(encoding="latin-1").strip()
+    if not written.isascii() or not written.isdecimal():
+        raise EmbeddedPostgresError(f"{file} is damaged: restore {cluster} from a backup, or move it away")
+    return written
+
+
+def has_data(cluster: Path) -> bool:
+    """Return whether there is a cluster, which may be damaged. An empty directory is none."""
+    return cluster.is_dir() and any(cluster.iterdir())
+
+
+def version_of(output: bytes) -> int | None:
+    """Return the major version in the output of ``postgres --version``; None if there is none."""
+    found = re.search(rb"\(PostgreSQL\) (\d+)", output)
+    return int(found[1]) if found else None
+
+
 def check_data_version(cluster: Path, binaries: Path, version: int) -> None:
     """Raise EmbeddedPostgresError unless the major version of the binaries wrote the data."""
-    written = (cluster / "PG_VERSION").read_text().strip()
+    written = data_version(cluster)
     if written == str(version):
         return
     system = Path(f"/usr/lib/postgresql/{written}/bin")

@@ -13,9 +13,9 @@ Invariants:
 """
 
 import contextlib
+import errno
 import fcntl
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -94,8 +94,8 @@ class EmbeddedPostgres:
 
     @property
     def exists(self) -> bool:
-        """True if the cluster exists; otherwise `start` creates it."""
-        return (self._cluster / "PG_VERSION").exists()
+        """True if the cluster exists, which may be damaged; otherwise `start` creates it."""
+        return child.has_data(self._cluster)
 
     @property
     def log_path(self) -> Path:
@@ -133,7 +133,7 @@ class EmbeddedPostgres:
         except BaseException as error:
             self.stop()
             if isinstance(error, OSError):
-                raise EmbeddedPostgresError(f"Cannot start PostgreSQL in {self._dir}: {error}") from error
+                raise EmbeddedPostgresError(self._system_problem(error)) from error
             raise
 
     def stop(self, timeout_s: float = 30.0) -> None:
@@ -159,6 +159,13 @@ class EmbeddedPostgres:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.stop()
+
+    def _system_problem(self, error: OSError) -> str:
+        reason = f"{error.strerror or error}" + (f" ({error.filename})" if error.filename else "")
+        fix = "free space on its disk"
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            fix = f"DRAFTLINE_DATA_DIR must be a directory that user {os.geteuid()} can write to"
+        return f"Cannot start PostgreSQL in {self._dir}: {reason}; {fix}"
 
     def _running_socket_dir(self) -> Path:
         if self._process is None:
@@ -212,19 +219,15 @@ class EmbeddedPostgres:
         if status == child.NAMESPACE_REFUSED:
             self._identity = child.hand_over(self._dir)
             status, output = self._run(deadline, "postgres", "--version")
-        version = re.search(rb"\(PostgreSQL\) (\d+)", output)
+        version = child.version_of(output)
         if status != 0 or version is None:
             raise EmbeddedPostgresError(
                 f"{self._bin}/postgres does not run in {self._dir} (status {status}):\n{child.last_lines(output)}"
             )
-        return int(version[1])
+        return version
 
     def _init(self, version: int, deadline: float) -> None:
         """Create the cluster, with its database, in a temporary directory, and rename it into place."""
-        if self._cluster.exists() and any(self._cluster.iterdir()):
-            raise EmbeddedPostgresError(
-                f"{self._cluster} has files but no PG_VERSION: restore it from a backup, or move it away"
-            )
         for leftover in self._dir.glob("cluster.init-*"):
             shutil.rmtree(leftover, ignore_errors=True)
         fresh = tempfile.mkdtemp(prefix="cluster.init-", dir=self._dir)

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import structlog
 
+from .listen_errors import listen_error
 from .metrics import CONTENT_TYPE
 
 REQUEST_TIMEOUT_S = 5.0  # timeout for receiving a request, and for sending the response
@@ -65,14 +66,13 @@ class MonitoringServer:
         host, port, falls_back = address
         try:
             self._server = await asyncio.start_server(self._answer, host, port, limit=MAX_HEAD_BYTES)
-        except OSError as error:
-            if falls_back and error.errno == errno.EADDRINUSE:
+        except (OSError, UnicodeError) as error:
+            if falls_back and isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
                 structlog.get_logger().warning("metrics_port_in_use", port=port, reason="another port is used instead")
                 return await self.start(Address(host, 0))
-            raise OSError(
-                f"DRAFTLINE_METRICS_PORT: cannot listen on {host}:{port}: the port may be in use; "
-                "set another one, 0 for any free port, or an empty value for none"
-            ) from error
+            fix = "set another one, 0 for any free port, or an empty value for none"
+            problem = listen_error(host, port, "DRAFTLINE_METRICS_HOST", fix)
+            raise OSError(f"DRAFTLINE_METRICS_PORT: {problem}") from error
         return int(self._server.sockets[0].getsockname()[1])
 
     async def start_at(self, path: Path) -> None:

@@ -52,7 +52,7 @@ def waits(url: str) -> list[Wait]:
     try:
         rows = asyncio.run(asyncio.wait_for(_rows(url), TIMEOUT_S))
     except OutOfReachError as error:
-        raise LocksError(f"cannot read the locks: {error}; {error.fix}") from error
+        raise LocksError(f"cannot read the locks: {error}; {error.advice}") from error
     except (OSError, TimeoutError, asyncpg.PostgresError) as error:
         raise LocksError(f"cannot read the locks of the database: {error or 'timeout'}") from error
     return [Wait(**{**row, "blocker": row["blocker"] or None}) for row in rows]

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+from ..observability.listen_errors import listen_error
+
 NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)  # for one address of a host name: grpc skips it too
 
 
@@ -19,7 +21,6 @@ def shared_port(host: str, port: int) -> Iterator[int]:
     """
     if sys.platform != "linux":
         raise ValueError("DRAFTLINE_WORKERS above 1 needs Linux, where several processes can share a port")
-    taken = f"cannot listen on {host}:{port}: the port may be in use; set DRAFTLINE_PORT to another one"
     with ExitStack() as held:
         for family, address in _addresses(host):
             try:
@@ -27,18 +28,22 @@ def shared_port(host: str, port: int) -> Iterator[int]:
             except OSError as error:
                 if error.errno in NOT_HERE:
                     continue
-                raise OSError(taken) from error
+                raise OSError(_problem(host, port)) from error
             port = holder.getsockname()[1]
         if not port:
-            raise OSError(taken)
+            raise OSError(_problem(host, port))
         yield port
+
+
+def _problem(host: str, port: int) -> str:
+    return listen_error(host, port, "DRAFTLINE_HOST", "set DRAFTLINE_PORT to another one")
 
 
 def _addresses(host: str) -> list[tuple[socket.AddressFamily, str]]:
     try:
         addresses = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise OSError(f"cannot listen on {host}: there is no such address") from error
+    except (OSError, UnicodeError) as error:
+        raise OSError(_problem(host, 0)) from error
     return [(family, str(address[0])) for family, _, _, _, address in addresses]
 
 

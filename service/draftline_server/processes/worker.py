@@ -64,7 +64,7 @@ def main() -> None:
     try:
         uvloop.run(_run_with_heartbeat(serving))
     except OutOfReachError as error:
-        _report(out_of_reach=str(error), fix=error.fix)
+        _report(out_of_reach=str(error), fix=error.advice)
         sys.exit(1)
     except EXPECTED as error:
         _report(problem=str(error))

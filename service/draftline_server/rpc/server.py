@@ -14,6 +14,7 @@ from draftline.v1 import change_pb2, collection_pb2, content_pb2, draft_pb2, syn
 from google.protobuf.descriptor import ServiceDescriptor
 
 from ..auth.authentication import Authenticator
+from ..observability.listen_errors import listen_error
 from ..observability.telemetry import Telemetry
 from .admission import Admission
 from .call_tracker import SETTLE_S, CallOptions, CallTracker
@@ -141,9 +142,9 @@ class Server:
                 return self._server.add_insecure_port(address)
             return self._server.add_secure_port(address, await self._tls.start())
         except RuntimeError as error:
-            raise OSError(
-                f"cannot listen on {address}: the port may be in use; set DRAFTLINE_PORT to another one"
-            ) from error
+            host, _, port = address.rpartition(":")
+            problem = listen_error(host, int(port), "DRAFTLINE_HOST", "set DRAFTLINE_PORT to another one")
+            raise OSError(problem) from error
 
     async def _close_credentials(self) -> None:
         await self._authenticator.close()

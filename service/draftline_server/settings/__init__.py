@@ -6,7 +6,7 @@ draftline.toml, and problems.py describes the invalid ones.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,17 @@ from .variables import PREFIX, RENAMED, SETTINGS, Setting, renamed_settings, unk
 __all__ = [
     "DEFAULT_FILE", "PREFIX", "RENAMED", "SETTINGS", "AuthSettings", "DatabaseSettings", "LimitSettings", "LogSettings",
     "MaintenanceSettings", "MetricsSettings", "ServerSettings", "Setting", "Settings", "SettingsFileError",
-    "SyncSettings", "TlsSettings", "TraceSettings", "renamed_settings", "unknown_settings",
+    "SyncSettings", "TlsSettings", "TraceSettings", "renamed_settings", "sources_of", "unknown_settings",
 ]  # fmt: skip
+
+
+def sources_of(flags: Iterable[str], file: Path | None) -> dict[str, str]:
+    """Return the source of each setting that flags, the environment or a file set. Raise SettingsFileError."""
+    return {
+        **dict.fromkeys(read_file(file) if file is not None else (), f"file {file}"),
+        **dict.fromkeys(variables.set_by_environment(), variables.ENVIRONMENT),
+        **dict.fromkeys(flags, "flag"),
+    }
 
 
 class Settings(BaseSettings):
@@ -81,12 +90,7 @@ class Settings(BaseSettings):
         stored = read_file(file) if file is not None else {}
         if url := flags.get("DRAFTLINE_DATABASE_URL"):
             reject_password(url, "--database-url")
-        environment = variables.set_by_environment()
-        sources = {
-            **dict.fromkeys(stored, f"file {file}"),
-            **dict.fromkeys(environment, "environment"),
-            **dict.fromkeys(flags, "flag"),
-        }
+        sources = sources_of(flags, file)
         lower = {name: value for name, value in stored.items() if sources[name].startswith("file")}
         return cls(**by_group({**lower, **flags})), sources
 

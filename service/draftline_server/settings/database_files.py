@@ -6,7 +6,6 @@ import configparser
 import os
 import ssl
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
 _FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl", "passfile")
@@ -95,7 +94,27 @@ def _check_service(name: str) -> None:
     """Raise ValueError unless the service file has the service; the driver would ignore the parameter."""
     file = Path(os.environ.get("PGSERVICEFILE") or Path("~/.pg_service.conf").expanduser())
     services = configparser.ConfigParser(interpolation=None)
-    with suppress(configparser.Error, OSError, UnicodeDecodeError):
-        services.read(file)
+    try:
+        with file.open(encoding="utf-8") as lines:
+            services.read_file(lines)
+    except FileNotFoundError:
+        pass  # the service is missing
+    except (configparser.Error, OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else _first_line(error)
+        raise ValueError(f"parameter service: {file} cannot be read: {reason}") from None
     if name not in services.sections():
         raise ValueError(f"parameter service: {file} has no section [{name}]; PGSERVICEFILE may name another file")
+    if any("%" in value for value in services[name].values()):
+        raise ValueError(
+            f"parameter service: [{name}] in {file} has a value with a %, which the driver cannot read; write this "
+            "value in the URL, or a password in a passfile"
+        )
+    port = services[name].get("port", "")
+    if not all(each.isdecimal() and 0 < int(each) < 2**16 for each in port.split(",") if port):
+        raise ValueError(f"parameter service: the port of [{name}] in {file} is not a number from 1 to 65535")
+
+
+def _first_line(error: Exception) -> str:
+    """Return where a file of sections and values is invalid, without the line itself, which may hold a password."""
+    line = getattr(error, "lineno", None) or next((number for number, _ in getattr(error, "errors", ())), None)
+    return f"line {line} is invalid" if line else "it is not a file of sections and values"

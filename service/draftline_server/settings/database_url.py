@@ -61,7 +61,8 @@ def checked(url: str) -> str:
     kept = {name: value for name, value in with_system_authorities(given).items() if _is_followed(name, value)}
     check_files(kept)
     text = "&".join(f"{name}={quote(value, safe='/,:=')}" for name, value in kept.items())
-    return scheme + base + (mark and text and f"?{text}")
+    # The driver takes an empty name for a database of that name, and not for the default.
+    return scheme + base.removesuffix("/") + (mark and text and f"?{text}")
 
 
 def described(url: str) -> str:
@@ -74,7 +75,7 @@ def described(url: str) -> str:
     port = given.get("port", "") or "5432"
     listed = (hosts or given.get("host", "")).split(",")
     hosts = ",".join(each if re.search(r"[^:]:\d+$", each) else f"{each}:{port}" for each in listed)
-    return f"{user}@{hosts}/{unquote(name) or given.get('dbname', '') or user}"
+    return f"{user}{user and '@'}{hosts}/{unquote(name) or given.get('dbname', '') or user}"
 
 
 def _check_base(base: str, query: str) -> None:

@@ -9,6 +9,7 @@ The environment overrides the file, and flags of the command line override both.
 
 from __future__ import annotations
 
+import os
 import tomllib
 from difflib import get_close_matches
 from pathlib import Path
@@ -25,12 +26,13 @@ class SettingsFileError(ValueError):
     """The settings file cannot be read, or has a key or a value that is not a setting."""
 
 
-def read_file(path: Path) -> dict[str, Any]:
-    """Return the values of a settings file by the names of their settings. Raise SettingsFileError."""
+def read_file(path: Path) -> dict[str, str]:
+    """Return the values of a settings file, as texts by the names of their settings. Raise SettingsFileError."""
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise SettingsFileError(f"{path} cannot be read: {error.strerror}") from None
+        reason = f" by user {os.geteuid()}" if isinstance(error, PermissionError) else ""
+        raise SettingsFileError(f"{path} cannot be read{reason}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise SettingsFileError(f"{path} is not UTF-8 at byte {error.start}") from None
     except tomllib.TOMLDecodeError as error:
@@ -72,7 +74,7 @@ def _name(path: Path, key: str, value: object) -> str:
     raise SettingsFileError(f"{path}: {key} is not a setting" + (f"; did you mean {near}?" if near else ""))
 
 
-def _value(path: Path, key: str, value: Any) -> Any:
+def _value(path: Path, key: str, value: Any) -> str:
     if key == "database_url" and isinstance(value, str):
         reject_password(value, f"{path}: {key}")
-    return value if isinstance(value, bool | int | float | str) else str(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)  # a text, as in the environment

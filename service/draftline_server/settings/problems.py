@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le
 from pydantic import ValidationError
 
-from .variables import GROUPS, SETTINGS, Setting, renamed_settings
+from .variables import ENVIRONMENT, GROUPS, SETTINGS, Setting, renamed_settings
 
 KINDS = {int: "an integer", float: "a number", bool: "true or false"}
 MAX_SHOWN = 100  # characters of a value in a sentence
@@ -22,14 +23,27 @@ def range_of(setting: Setting) -> str:
     return f"> {bounds[Gt].gt}" if Gt in bounds else ""
 
 
-def problems_of(error: ValidationError) -> list[str]:
-    """Return a sentence for each invalid setting, which begins with its name unless it concerns several settings."""
-    return [_sentence(problem) for problem in error.errors(include_url=False)]
+def problems_of(error: ValidationError, sources: Mapping[str, str]) -> list[str]:
+    """Return a sentence for each invalid setting, which begins with its name unless it concerns several settings.
+
+    `sources` says where each setting comes from; a sentence names a source other than the environment.
+    """
+    return [_sentence(problem) + _source(problem, sources) for problem in error.errors(include_url=False)]
+
+
+def _setting(problem: Any) -> Setting | None:
+    return next((each for each in SETTINGS.values() if problem["loc"] == (each.group, each.field)), None)
+
+
+def _source(problem: Any, sources: Mapping[str, str]) -> str:
+    setting = _setting(problem)
+    source = "" if setting is None else sources.get(setting.name, "")
+    return f" (from {'a flag' if source == 'flag' else source})" if source not in ("", ENVIRONMENT) else ""
 
 
 def _sentence(problem: Any) -> str:
     location, message = problem["loc"], problem["msg"].removeprefix("Value error, ")
-    setting = next((each for each in SETTINGS.values() if location == (each.group, each.field)), None)
+    setting = _setting(problem)
     if setting is None:
         return f"{'.'.join(map(str, location))}: {message}" if location and location[0] not in GROUPS else message
     former = next((old for old, new in renamed_settings().items() if new == setting.name), "")

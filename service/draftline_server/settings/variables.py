@@ -16,6 +16,7 @@ from .group import Group
 from .limits import LimitSettings
 
 PREFIX = "DRAFTLINE_"
+ENVIRONMENT = "environment"  # as the source of a setting
 GROUPS: Mapping[str, type[Group]] = {
     "server": groups.ServerSettings,
     "database": groups.DatabaseSettings,

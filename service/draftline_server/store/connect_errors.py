@@ -21,6 +21,7 @@ class Problem(NamedTuple):
 
 
 CREDENTIALS_FIX = "correct the user and password in DRAFTLINE_DATABASE_URL, or the rules in pg_hba.conf"
+_EXPIRED = "; a role's password may have expired (VALID UNTIL)"
 _OPTIONS_FIX = "correct `options` in DRAFTLINE_DATABASE_URL: options=-c%20name=value"
 _REFUSALS: Mapping[str, Problem] = {
     "08P01": Problem(
@@ -30,7 +31,7 @@ _REFUSALS: Mapping[str, Problem] = {
     "22023": Problem("rejects a value of a setting in `options`", _OPTIONS_FIX),
     "42601": Problem("cannot read `options`", _OPTIONS_FIX),
     "55P02": Problem("does not let a connection change a setting in `options`", _OPTIONS_FIX),
-    "28P01": Problem("rejects the password", CREDENTIALS_FIX),
+    "28P01": Problem("rejects the password", CREDENTIALS_FIX + _EXPIRED),
     "28000": Problem(
         "rejects this user from this host",
         f"{CREDENTIALS_FIX}; if these demand TLS, add sslmode=require or stricter to the URL; the role needs LOGIN",
@@ -53,6 +54,17 @@ _REFUSALS: Mapping[str, Problem] = {
         "is starting, stopping or recovering", "wait; if it does not end, see PostgreSQL's log"
     ),
 }  # fmt: skip
+# Parameters of a URL that say where it leads, and hold no secret.
+_SHOWN = {
+    "database", "dbname", "host", "passfile", "port", "service", "sslmode", "sslrootcert", "target_session_attrs",
+    "user",
+}  # fmt: skip
+_CERTIFICATE_FIXES: Mapping[int, str] = {
+    10: "renew the certificate of PostgreSQL, which has expired, or correct the clock of this machine",
+    62: "connect to a host that the certificate is valid for, or issue one that is valid for this host",
+    64: "connect to a host that the certificate is valid for, or issue one that is valid for this address",
+}  # by the verification error of OpenSSL
+_AUTHORITY_FIX = "name the certificate authority that issued PostgreSQL's certificate by sslrootcert"
 _ADDRESS_FIX = "start PostgreSQL, correct the host and port in DRAFTLINE_DATABASE_URL, or check the network"
 
 
@@ -66,7 +78,7 @@ def problem_of(error: BaseException) -> Problem | None:
         fix = "wait for a failover to end, or correct the hosts or target_session_attrs in DRAFTLINE_DATABASE_URL"
         return Problem("has no host with the wanted target_session_attrs", fix)
     if isinstance(error, ssl.SSLCertVerificationError):
-        fix = "name the server's certificate authority by sslrootcert, and its host as its certificate has it"
+        fix = _CERTIFICATE_FIXES.get(error.verify_code, _AUTHORITY_FIX)
         return Problem(f"has a certificate that is not trusted: {error.verify_message.lower()}", fix)
     if isinstance(error, ssl.SSLError):
         return Problem(
@@ -104,4 +116,13 @@ async def connect(url: str, timeout_s: float, **options: Any) -> Any:
         problem = problem_of(error)
         if problem is None:
             raise
-        raise OutOfReachError(f"the database {problem.message}", problem.fix) from error
+        raise OutOfReachError(f"the database {problem.message}", problem.fix, without_secrets(url)) from error
+
+
+def without_secrets(url: str) -> str:
+    """Return a checked URL with only the parameters that say where it leads."""
+    scheme, _, rest = url.partition("://")
+    base, _, query = rest.partition("?")
+    account, at, address = base.rpartition("@")
+    shown = "&".join(each for each in query.split("&") if each.partition("=")[0] in _SHOWN)
+    return f"{scheme}://{account.partition(':')[0]}{at}{address}" + (shown and f"?{shown}")

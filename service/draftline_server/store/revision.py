@@ -11,6 +11,7 @@ from .statements import load
 from .tables import metadata
 
 __all__ = [
+    "CONNECTIONS_FIX",
     "SchemaError",
     "check_privileges",
     "check_revision",
@@ -25,6 +26,10 @@ __all__ = [
 SQL = load("database")
 UNDEFINED_TABLE = "42P01"
 INSUFFICIENT_PRIVILEGE = "42501"
+CONNECTIONS_FIX = (
+    "lower DRAFTLINE_POOL_SIZE or DRAFTLINE_WORKERS, or raise max_connections or the CONNECTION LIMIT of the role or "
+    "database"
+)
 PRIVILEGES_FIX = "serve and check as the role that migrated, or as a member of it"
 MISSING_FIX = (
     "`draftline migrate` creates missing functions again; for the rest, restore a complete dump into an empty database"
@@ -116,5 +121,5 @@ async def read_secret(database: Database, name: str) -> bytes:
 
 
 async def read_usable_connections(database: Database) -> int:
-    """Return how many connections the database server allows to all its clients together."""
+    """Return how many connections the server, the role and the database allow to all clients together."""
     return int((await database.fetch(SQL["usable_connections"], {}, idempotent=True))[0]["usable"])

@@ -22,9 +22,14 @@ WHERE nspname = 'draftline' AND relkind IN ('r', 'p')
 SELECT value FROM draftline.secret WHERE name = :name
 
 -- name: usable_connections
--- Return how many connections the server allows to users that are not superusers.
-SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
-    - coalesce(current_setting('reserved_connections', true)::int, 0) AS usable
+-- Return how many connections the user may open: the least of what the server allows to users that are not superusers,
+-- and the CONNECTION LIMIT of the role and of the database, which superusers do not have.
+SELECT least(
+    current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+        - coalesce(current_setting('reserved_connections', true)::int, 0),
+    (SELECT least(nullif(rolconnlimit, -1), nullif(datconnlimit, -1)) FROM pg_roles, pg_database
+     WHERE rolname = session_user AND NOT rolsuper AND datname = current_database())
+) AS usable
 
 -- name: missing_relations
 -- Return those of the tables or indexes with these names that do not exist.

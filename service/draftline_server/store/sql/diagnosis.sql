@@ -1,7 +1,8 @@
 -- name: look_at_server
--- Return the server's version, encoding and role, and its time.
+-- Return the server's version, encoding and role, whether sessions run no triggers, and its time.
 SELECT current_setting('server_version') AS version, current_setting('server_version_num')::int AS version_number,
-    current_setting('server_encoding') AS encoding, pg_is_in_recovery() AS is_standby, clock_timestamp() AS moment
+    current_setting('server_encoding') AS encoding, pg_is_in_recovery() AS is_standby,
+    current_setting('session_replication_role') = 'replica' AS has_triggers_disabled, clock_timestamp() AS moment
 
 -- name: is_read_only
 -- Return whether the transactions of a new connection may not write, as the database or the role is configured.
