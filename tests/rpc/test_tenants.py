@@ -160,11 +160,33 @@ def test_record_quota_refuses_what_adds_records_and_nothing_else(server: Guarded
         caller.discard("films", all=True)
         caller.delete_content("films", "3")
         caller.undelete_content("films", "3")
-        caller.delete_content("films", "3")
+        _restore_in_each_way(caller, "3")
         other.create_content("films", {})  # its quota is its own
         caller.purge_content("films", record_ids=["3"])
         until(lambda: _succeeds(create))
         caller.create_content("films", {})
+
+
+def _restore_in_each_way(caller: draftline.Client, record_id: str) -> None:
+    """Restore a record, which adds none, and delete it again."""
+    patch = draftline.Patch(record_id, {"n": 1}, allow_missing=True, allow_deleted=True)
+    for restore in (
+        partial(caller.create_content, "films", {}, record_id=record_id, allow_deleted=True),
+        partial(caller.patch_content, "films", record_id, {}, allow_missing=True, allow_deleted=True),
+        partial(caller.batch_patch_content, "films", [patch]),
+        partial(caller.import_content, "films", [(record_id, {})]),
+    ):
+        caller.delete_content("films", record_id)
+        restore()
+    for create in (
+        partial(caller.create_content, "films", {}, record_id="none", allow_deleted=True),
+        partial(caller.patch_content, "films", "none", {}, allow_missing=True, allow_deleted=True),
+    ):
+        with pytest.raises(draftline.QuotaExceededError):
+            create()
+    with pytest.raises(draftline.AlreadyExistsError):
+        caller.create_content("films", {}, record_id=record_id, allow_deleted=True)
+    caller.delete_content("films", record_id)
 
 
 def _succeeds(write: Any) -> bool:

@@ -70,6 +70,7 @@ class NewRecord:
     position: int | None = None
     source: str = ""
     allow_deleted: bool = False  # whether it may replace a deleted record with the same id
+    allow_missing: bool = True  # whether it may create a record; without it, only a deleted one is replaced
 
 
 @value_class

@@ -94,7 +94,8 @@ class ContentStore:
         """Create a record, or with `allow_deleted` overwrite a deleted one.
 
         Raises RecordExistsError if the id is taken, RecordDeletedError if it is that of a deleted record and
-        `allow_deleted` is not set, and ReferenceNotFoundError.
+        `allow_deleted` is not set, RecordNotFoundError if none has it and `allow_missing` is not set, and
+        ReferenceNotFoundError.
         """
         now = await self._database.now()
         record_id = new.record_id or str(uuid_utils.uuid7())
@@ -116,6 +117,8 @@ class ContentStore:
                 "makes_id": not new.record_id,
                 **limit_values(self._limits),
             }
+            if not new.allow_missing:
+                return await self._create_over(actor, new, record_id, values, validate_only)
             is_checked = self._references.names_any(actor.tenant_id, new.collection, new.content)
             row = (await self._write(actor, "create_content", values, validate_only, is_checked=is_checked))[0]
             if row["failure"] is not None:
@@ -138,7 +141,7 @@ class ContentStore:
             values = {**values, "source": ChangeSource.CREATE_CONTENT, "commit_id": None, "with_changed_fields": False}
             is_checked = self._references.names_any(actor.tenant_id, new.collection, new.content)
             rows = await self._write(actor, "recreate_content", values, validate_only, is_checked=is_checked)
-            if not rows:
+            if not rows and new.allow_missing:
                 raise RacedError  # the deleted record was purged meanwhile
             return self._changed(rows, new.collection, record_id)
         (existing,) = await self.find(actor, [(new.collection, record_id)])

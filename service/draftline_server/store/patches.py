@@ -75,7 +75,7 @@ class PatchStore:
 
         async def attempt() -> PatchResult:
             write = Write(actor, ChangeSource.PATCH_CONTENT, await self._database.now(), change_reason)
-            if not (validate_only or self._is_checked(actor, patch) or (patch.allow_missing and patch.allow_deleted)):
+            if not (validate_only or self._is_checked(actor, patch) or patch.allow_deleted):
                 return (await self._applier.apply(self._database, write, [patch], stores_responses=True))[0]
             work = partial(self._checked_one, write, patch, validate_only)
             return await self._database.transact(work, idempotent=actor.request is not None)

@@ -5,14 +5,15 @@ Tolerance: what a tenant writes between two counts is not seen, nor are the firs
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import asyncpg
 
-from ..domain.errors import DraftlineError, QuotaExceededError, RecordDeletedError, RecordNotFoundError
+from ..domain.errors import DraftlineError, QuotaExceededError, RecordNotFoundError
 from ..domain.quotas import QUOTAS, Quota, QuotaOptions
-from ..domain.records import Patch
+from ..domain.records import NewRecord, Patch
 from .database import Database
 from .statements import load
 
@@ -82,9 +83,26 @@ class Quotas:
             if any(patch.allow_missing for patch in patches):
                 self.check_new_records(tenant_id, 1)
         except QuotaExceededError as error:
-            updates = [replace(patch, allow_missing=False, allow_deleted=False) for patch in patches]
-            return LimitedPatches(updates, patches, error)
+            return LimitedPatches([replace(patch, allow_missing=False) for patch in patches], patches, error)
         return LimitedPatches(patches, patches)
+
+    @contextmanager
+    def limit_creation(self, tenant_id: str, new: NewRecord) -> Iterator[NewRecord]:
+        """Yield a creation that only replaces a deleted record if the tenant may have no more records.
+
+        Raises QuotaExceededError if it would have created one.
+        """
+        try:
+            self.check_new_records(tenant_id, 1)
+        except QuotaExceededError as error:
+            if not new.record_id or not new.allow_deleted:
+                raise
+            try:
+                yield replace(new, allow_missing=False)
+            except RecordNotFoundError:
+                raise error from None
+        else:
+            yield new
 
     def check_new_drafts(self, tenant_id: str, added: int) -> None:
         """Raise QuotaExceededError if the tenant may not have `added` more drafts."""
@@ -116,5 +134,4 @@ class LimitedPatches:
         """Return the error of a patch; the quota if the patch as requested would have created the record."""
         patch = self.requested[index]
         creates = patch.allow_missing and isinstance(error, RecordNotFoundError)
-        revives = patch.allow_missing and patch.allow_deleted and isinstance(error, RecordDeletedError)
-        return self.error if self.error is not None and (creates or revives) else error
+        return self.error if self.error is not None and creates else error

@@ -29,7 +29,7 @@ def explained(patch: Patch, result: PatchResult) -> PatchResult:
 
 
 class Revivals:
-    """Brings deleted records back for patches with `allow_missing` and `allow_deleted`."""
+    """Brings deleted records back for patches with `allow_deleted`."""
 
     def __init__(self, specs: CollectionSpecs, limits: Limits) -> None:
         self._specs = specs
@@ -50,7 +50,7 @@ class Revivals:
         """
         completed: list[PatchResult] = []
         for patch, result in zip(patches, results, strict=True):
-            if not (patch.allow_missing and patch.allow_deleted and isinstance(result.error, RecordDeletedError)):
+            if not (patch.allow_deleted and isinstance(result.error, RecordDeletedError)):
                 completed.append(explained(patch, result))
                 continue
             try:

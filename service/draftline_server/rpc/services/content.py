@@ -63,7 +63,6 @@ class ContentService:
     async def CreateContent(  # noqa: N802
         self, request: content_pb2.CreateContentRequest, actor: Actor
     ) -> content_pb2.CreateContentResponse:
-        self.quotas.check_new_records(actor.tenant_id, 1)
         new = NewRecord(
             request.collection,
             request.record_id,
@@ -72,9 +71,10 @@ class ContentService:
             request.position if request.HasField("position") else None,
             allow_deleted=request.allow_deleted,
         )
-        record = await self.content.create(
-            actor, new, change_reason=request.change_reason, validate_only=request.validate_only
-        )
+        with self.quotas.limit_creation(actor.tenant_id, new) as limited:
+            record = await self.content.create(
+                actor, limited, change_reason=request.change_reason, validate_only=request.validate_only
+            )
         response = content_pb2.CreateContentResponse()
         fill_record(response.record, record, actor.tenant_id, request)
         return response
