@@ -158,6 +158,9 @@ SHAPES = [
     ("year > 1990 AND year <= 2000", "year"),
     ('title = "ab*"', "title"),
     ("seen != true", "year desc"),
+    ("year in (1990, 1999, 1995)", "year"),
+    ("genre = g3 AND year in (1990, 1999)", "genre, year desc"),
+    ("genre in (g3, g4)", "title"),
 ]
 
 
@@ -177,6 +180,18 @@ async def test_page_reads_entries_alone_and_looks_its_rows_up(
         assert rows_read(ran) <= 40 * (PAGE + 1)
         if end is None:
             return
+
+
+@pytest.mark.parametrize("plan", ["custom", "generic"])
+async def test_page_of_several_values_reads_from_the_least_to_the_greatest(
+    crowded: asyncpg.Connection, plan: str
+) -> None:
+    await crowded.execute(f"SET plan_cache_mode = force_{plan}_plan")
+    page = Page(crowded, query_of("genre = g3 AND year in (1999, 1997)", "rank"))
+    assert page.statement_key.entries is Entries.IN_RANGE
+    ran, _ = await page.run(None)
+    assert {problem for problem in problems(ran) if "Sort" not in problem} == set()
+    assert rows_read(ran) < 3_000
 
 
 @pytest.mark.parametrize("plan", ["custom", "generic"])
@@ -225,6 +240,11 @@ def test_order_is_chosen_by_equalities_then_ranges_then_the_sort() -> None:
     assert chosen("year > 1999 AND seen = true", "title") == ("title", ["seen", "year"])
     assert chosen("rank = 3", "title") == ("title", [])
     assert chosen("genre = g3 OR year = 1999", "rank") == ("", [])
+    assert chosen("genre in (g3, g5)", "title") == ("title", ["genre"])
+    assert chosen("genre in (g3, g5)", "genre, year desc") == ("genre, year desc", [])
+    assert chosen("genre = g3 AND year in (1999, 1980)", "title") == ("title", ["genre, year desc"])
+    assert chosen('genre in (g3, null) OR genre = "g*"', "rank") == ("", [])
+    assert chosen("NOT year in (1999, 1980)", "rank") == ("", [])
     assert chosen("NOT genre = g3", "") == ("", [])
 
 

@@ -74,6 +74,10 @@ def ordered_queries(draw: st.DrawFn, orders: Any) -> MergedQuery:
         value = json.dumps(draw(st.sampled_from(values[key.type])), ensure_ascii=False)
         if index < pinned:
             texts.append(f"{name} = {value}")
+        elif draw(st.booleans()):
+            several = draw(st.lists(st.sampled_from(values[key.type]), min_size=1, max_size=3))
+            listed = ", ".join(json.dumps(each, ensure_ascii=False) for each in several)
+            texts.append(f"{name} in ({listed})")
         elif key.type is not FieldType.BOOLEAN and draw(st.booleans()):
             texts.append(f"{name} {draw(st.sampled_from(['<', '<=', '>', '>=']))} {value}")
     text = " AND ".join([*texts, *(f"({render(term)})" for term in terms)])

@@ -2,7 +2,8 @@
 
 The list chooses, not the planner: the order with the longest prefix of fields that the filter compares by `=`, then one
 whose next field has a range, then one that sorts as the list does. Only conditions that are terms of the filter's
-top-level AND count. The range of keys stands for these conditions; the others are checked for each row.
+top-level AND count. The range of keys stands for these conditions; the others are checked for each row. A comparison
+of a field with several values (`in`, or OR) is checked too: the range leads from the least value to the greatest.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from dataclasses import field, replace
 from typing import TypeAlias
 
 from ...domain.collections import KEY_BYTES, IndexKey, IndexOrder
-from ...domain.filters.ast import And, FieldType, Filter, Operator, Path
+from ...domain.filters.ast import And, Field, FieldType, Filter, Operator, Or, Path
 from ...domain.filters.conditions import Comparison, Condition, StartsWith
+from ...domain.filters.values import Value
 from ...domain.values import value_class
 from ..filter_templates import parameterize
 from . import order_keys
@@ -25,7 +27,17 @@ MAX_ENTRY_BYTES = 2_600  # of a key and the names beside it, as in draftline.ord
 MAX_ID_BYTES = 512  # 128 characters
 MAX_COUNTED_RANGES = 4
 
-Compared: TypeAlias = Comparison | StartsWith
+
+@value_class
+class OneOf:
+    """The field holds one of these values of `type`."""
+
+    field: Field
+    type: FieldType
+    values: tuple[Value, ...]
+
+
+Compared: TypeAlias = Comparison | StartsWith | OneOf
 ByPath: TypeAlias = Mapping[Path, Sequence[tuple[int, Compared]]]  # terms and their positions in the filter
 
 
@@ -41,6 +53,7 @@ class EntryRange:
     equal: Sequence[Comparison]  # for the first fields, whose values are the same in the whole range
     compared: Sequence[Compared]  # for the next field
     terms: frozenset[int]  # the positions of these conditions in the filter
+    checked: frozenset[int]  # those of them that not all records of the range satisfy
     is_sorted: bool = field(compare=False)  # the list has the order of the entries
 
     @property
@@ -66,7 +79,7 @@ class EntryRange:
 
     def query_of(self, shape: ListQueryKey, tree: Filter[Condition] | None) -> tuple[ListQueryKey, dict[str, object]]:
         """Return the key of the list's statements over these entries, and the values that they bind by name."""
-        rest, keys = remaining(tree, self.terms), self.keys
+        rest, keys = remaining(tree, self.terms - self.checked), self.keys
         template, values = parameterize(rest) if rest is not None else (None, {})
         values |= {"order_id": self.order_id, "low": keys.low, "high": keys.high}
         entries, order = (Entries.IN_ORDER, ()) if self.is_sorted else (Entries.IN_RANGE, shape.order)
@@ -142,9 +155,22 @@ def _by_path(tree: Filter[Condition] | None) -> ByPath:
     """Return the terms that compare declared fields, by the fields."""
     found: dict[Path, list[tuple[int, Compared]]] = {}
     for index, term in enumerate(terms_of(tree)):
-        if isinstance(term, Comparison | StartsWith) and term.indexed:
-            found.setdefault(term.field.path, []).append((index, term))
+        condition = _one_of(term) if isinstance(term, Or) else term
+        if isinstance(condition, OneOf) or (isinstance(condition, Comparison | StartsWith) and condition.indexed):
+            found.setdefault(condition.field.path, []).append((index, condition))
     return found
+
+
+def _one_of(tree: Or[Condition]) -> OneOf | None:
+    """Return the comparison with several values that the terms are; None if they are anything else."""
+    first, values = tree.terms[0], []
+    for term in tree.terms:
+        if not isinstance(term, Comparison) or not isinstance(first, Comparison) or not term.indexed or term.lowered:
+            return None
+        if (term.operator, term.field, term.type) != (Operator.EQ, first.field, first.type):
+            return None
+        values.append(term.value)
+    return OneOf(first.field, first.type, tuple(values)) if isinstance(first, Comparison) else None
 
 
 def _declared(sort: Sequence[OrderKey]) -> list[tuple[Path, bool]] | None:
@@ -161,6 +187,7 @@ def _range(order: IndexOrder, order_id: int, by_path: ByPath, wanted: Sequence[t
     equal: list[Comparison] = []
     compared: list[Compared] = []
     terms: list[int] = []
+    checked: list[int] = []
     for key in order:
         conditions = [each for each in by_path.get(key.path, ()) if _type_of(each[1]) is key.type]
         for index, condition in conditions:
@@ -171,20 +198,24 @@ def _range(order: IndexOrder, order_id: int, by_path: ByPath, wanted: Sequence[t
         else:
             terms += [index for index, _ in conditions]
             compared = [condition for _, condition in conditions]
+            checked = [index for index, condition in conditions if isinstance(condition, OneOf)]
             break
     is_sorted = False
     if wanted is not None:
         pinned = {key.path for key in order[: len(equal)]}
         rest = [(key.path, key.descending) for key in order[len(equal) :]]
         is_sorted = rest == [each for each in wanted if each[0] not in pinned]
-    return EntryRange(order_id, order, equal, compared, frozenset(terms), is_sorted)
+    return EntryRange(order_id, order, equal, compared, frozenset(terms), frozenset(checked), is_sorted)
 
 
 def _type_of(condition: Compared) -> FieldType:
-    return condition.type if isinstance(condition, Comparison) else FieldType.TEXT
+    return FieldType.TEXT if isinstance(condition, StartsWith) else condition.type
 
 
 def _compared(prefix: bytes, key: IndexKey, condition: Compared) -> KeyRange:
     if isinstance(condition, StartsWith):
         return order_keys.starting_with(prefix, key, condition.prefix)
+    if isinstance(condition, OneOf):
+        ranges = [order_keys.compared(prefix, key, Operator.EQ, value) for value in condition.values]
+        return KeyRange(min(each.low for each in ranges), max(each.high for each in ranges))
     return order_keys.compared(prefix, key, condition.operator, condition.value)
