@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import shutil
+import socket
 import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import asyncpg
@@ -93,6 +95,12 @@ class Load:
             for thread in threads:
                 thread.join()
 
+    def stored(self, url: str) -> int:
+        """Return how many increments are stored."""
+        counter = f"tenant_id = '{self.tenant}' AND record_id = 'counter'"
+        (row,) = sql.fetch(url, f"SELECT content->>'n' AS n FROM draftline.record WHERE {counter}")
+        return int(row["n"])
+
     def advance(self) -> None:
         """Wait until every writer has very probably made a call on each service."""
         start = self.rounds
@@ -118,11 +126,37 @@ def test_upgrade_and_downgrade_by_one_version_fail_no_call(database_url: str, ne
             assert beside(migrate.go_to, database_url, NOW) == NOW
             load.advance()
     assert load.failures == []
-    (row,) = sql.fetch(
-        database_url,
-        f"SELECT content->>'n' AS n FROM draftline.record WHERE tenant_id = '{load.tenant}' AND record_id = 'counter'",
-    )
-    assert int(row["n"]) == load.acknowledged
+    assert load.stored(database_url) == load.acknowledged
+
+
+def unused_port() -> int:
+    """Return a port that the system does not give to other sockets while it is not listened on."""
+    while True:
+        with socket.socket() as tried, suppress(OSError):
+            tried.bind(("127.0.0.1", random.randrange(20_000, 32_000)))
+            return int(tried.getsockname()[1])
+
+
+def test_calls_wait_while_a_version_that_the_schema_does_not_support_is_replaced(
+    database_url: str, next_version: pytest.MonkeyPatch
+) -> None:
+    step = revisions.FOLDER / "versions" / f"{NEXT}_next.py"
+    step.write_text(step.read_text().replace("oldest_service = ", "# not set: "))
+    load, port = Load(f"tenant-{uuid.uuid4()}"), unused_port()
+    with ExitStack() as old, ExitStack() as calls:
+        old.enter_context(serving(database_url, revision=NOW, port=port))
+        calls.enter_context(load.on(f"127.0.0.1:{port}"))
+        load.advance()
+        with pytest.raises(ServicesRunningError):
+            beside(migrate.go_to, database_url, NEXT)
+        load.advance()
+        old.close()
+        assert beside(migrate.go_to, database_url, NEXT) == NEXT
+        with serving(database_url, revision=NEXT, port=port):
+            load.advance()
+            calls.close()
+    assert load.failures == []
+    assert load.stored(database_url) == load.acknowledged
 
 
 def test_old_migrate_command_accepts_a_newer_schema_that_it_can_use(

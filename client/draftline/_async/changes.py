@@ -151,6 +151,7 @@ class ChangeMethods(Transport):
             TokenExpiredError: the watch was disconnected for longer than the log is retained.
             InvalidFilterError: the filter does not parse.
         """
+        self._check_open()
         call = change_calls.watch_changes(
             self._tenant(tenant_id), collection, filter=filter, resume_token=resume_token, omit_values=omit_values
         )
@@ -181,6 +182,7 @@ class ChangeMethods(Transport):
 
         The other arguments, and the errors, are those of `watch`.
         """
+        self._check_open()
         call = change_calls.watch_merged(
             self._tenant(tenant_id), collection, filter=filter, resume_token=resume_token, fields=fields
         )

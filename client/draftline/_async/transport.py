@@ -25,6 +25,7 @@ class Transport(ChannelConnection):
         await self._close_channel()
 
     async def __aenter__(self: SelfT) -> SelfT:
+        self._check_open()
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -26,6 +26,7 @@ class Transport(ChannelConnection):
         self._close_channel()
 
     def __enter__(self: SelfT) -> SelfT:
+        self._check_open()
         return self
 
     def __exit__(self, *_: object) -> None:
