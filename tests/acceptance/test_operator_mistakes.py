@@ -204,3 +204,21 @@ def test_address_of_another_machine_is_named_by_serve(database_url: str) -> None
         refused = invoked("serve", database_url=database_url, port=0, **given)
         assert refused.returncode == 1
         assert f"192.0.2.1 is not an address of this machine; set DRAFTLINE_{setting.upper()} to one" in refused.stderr
+
+
+def test_role_without_rights_is_told_by_each_command_to_run_as_the_one_that_migrated(database_url: str) -> None:
+    role = f"guest_{uuid4().hex[:8]}"
+    run_sql(database_url, f"CREATE ROLE {role} LOGIN")
+    try:
+        url = database_url.replace("draftline@", f"{role}@").replace("user=draftline", f"user={role}")
+        assert role in url
+        for grant in ("SELECT 1", f"GRANT USAGE ON SCHEMA draftline TO {role}"):
+            run_sql(database_url, grant)
+            for command in (["check"], ["serve"], ["migrate"], ["migrate", "--rehearse"], ["partitions", "status"]):
+                refused = invoked(*command, database_url=url, port=0)
+                assert (refused.returncode, refused.stderr.count("\n")) == (1, 1), (command, refused.stderr)
+                assert "as the role that migrated" in refused.stderr, command
+            schema = examined(url)["schema"]
+            assert (schema["state"], "as the role that migrated" in schema["fix"]) == ("fault", True)
+    finally:
+        run_sql(database_url, f"REVOKE ALL ON SCHEMA draftline FROM {role}", f"DROP ROLE {role}")

@@ -19,15 +19,13 @@ from ..embedded_postgres.process import EmbeddedPostgresError
 from ..observability import logs
 from ..settings import DEFAULT_FILE, Settings, SettingsFileError, renamed_settings, sources_of, unknown_settings
 from ..settings.problems import problems_of
+from ..store.rejections import fix_of_sqlstate
 
 EXPECTED = (OperatorError, EmbeddedPostgresError, OSError, ValueError, TypeError)
 DOCTOR, SERVE = "doctor", "serve"
 CONFIG, SOURCES = "draftline.config", "draftline.sources"  # the settings file and the sources, in click's context
 NO_SERVICE = "{message}\nIs the service running there? `draftline serve` starts it."
-REJECTED = (
-    "the database rejects a statement: {message} (SQLSTATE {sqlstate}); `draftline doctor` finds the usual causes, and "
-    "PostgreSQL's log has the statement"
-)
+REJECTED = "the database rejects a statement: {message} (SQLSTATE {sqlstate}); {fix}"
 
 EXIT_STATUS = """\b
 Exit status:
@@ -180,6 +178,7 @@ def reporting(command: Callable[..., Any]) -> Callable[..., Any]:
             if not sqlstate:
                 raise
             message = str(error).partition("\n")[0]
-            raise click.ClickException(REJECTED.format(message=message, sqlstate=sqlstate)) from error
+            problem = REJECTED.format(message=message, sqlstate=sqlstate, fix=fix_of_sqlstate(sqlstate))
+            raise click.ClickException(problem) from error
 
     return wrapped

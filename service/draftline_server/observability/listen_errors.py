@@ -1,4 +1,4 @@
-"""Why the service cannot listen on an address."""
+"""The reasons for which the service cannot listen on an address."""
 
 from __future__ import annotations
 

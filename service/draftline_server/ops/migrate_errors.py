@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ..store.rejections import fix_of_sqlstate
 from ..store.revision import INSUFFICIENT_PRIVILEGE
 
 _FIXES: Mapping[str, str] = {
@@ -17,10 +18,13 @@ def rejection(error: BaseException) -> str:
     """Return a sentence about an error of PostgreSQL, or of SQLAlchemy with PostgreSQL's inside, and its fix."""
     message = getattr(error, "orig", None) or error
     sqlstate = getattr(message, "sqlstate", None) or ""
+    first_line = str(message).partition("\n")[0]  # the others may hold values of rows
     if sqlstate == INSUFFICIENT_PRIVILEGE:
         return (
-            f"the role of DRAFTLINE_DATABASE_URL may not migrate ({message}): migrate as the role that migrated "
+            f"the role of DRAFTLINE_DATABASE_URL may not migrate ({first_line}): migrate as the role that migrated "
             "before, or at first as the owner of the database"
         )
-    fix = f" (SQLSTATE {sqlstate}): {_FIXES[sqlstate]}" if sqlstate in _FIXES else ""
-    return f"the database rejects the migration: {message}{fix}"
+    if not sqlstate:
+        return f"the database rejects the migration: {first_line}"
+    fix = _FIXES.get(sqlstate) or fix_of_sqlstate(sqlstate)
+    return f"the database rejects the migration: {first_line} (SQLSTATE {sqlstate}): {fix}"

@@ -17,6 +17,7 @@ from ..ops import migrate, revisions
 from ..partitions.switch_state import check_no_switchover
 from ..settings import Settings
 from ..store.poolers import is_pooled
+from ..store.rejections import fix_of_sqlstate
 from ..store.schema_problems import schema_problem
 from .copying import copy_schema
 from .progress import Progress
@@ -110,7 +111,9 @@ async def rehearse(settings: Settings, url: str, options: Options, progress: Pro
                 scratch.is_kept = options.keep
                 report.copy["database"], report.copy["is_kept"] = scratch.name, options.keep
         except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            raise RehearsalError(f"the database rejects the rehearsal: {reason(error)}") from error
+            sqlstate = getattr(error, "sqlstate", None)
+            fix = f" (SQLSTATE {sqlstate}): {fix_of_sqlstate(sqlstate)}" if sqlstate else ""
+            raise RehearsalError(f"the database rejects the rehearsal: {reason(error)}{fix}") from error
         report.passed = not report.problems
         return report
 
