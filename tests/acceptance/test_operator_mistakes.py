@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from draftline_server.store import schema_problems
 from draftline_server.store.database import Database
 from draftline_server.store.notifications import Notifications
 from draftline_server.store.pool_settings import PoolSettings
@@ -222,3 +224,16 @@ def test_role_without_rights_is_told_by_each_command_to_run_as_the_one_that_migr
             assert (schema["state"], "as the role that migrated" in schema["fix"]) == ("fault", True)
     finally:
         run_sql(database_url, f"REVOKE ALL ON SCHEMA draftline FROM {role}", f"DROP ROLE {role}")
+
+
+def test_server_that_is_too_old_is_named_by_each_command(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest supported version is raised, because no older server is there."""
+    monkeypatch.setattr(schema_problems, "OLDEST_SERVER", 990_000)
+    for command in ("serve", "check", "migrate"):
+        refused = invoked(command, database_url=database_url, port=0)
+        assert (refused.returncode, refused.stderr.count("\n")) == (1, 1), refused.stderr
+        assert re.match(r"Error: the server is PostgreSQL [\d.]+.*: use PostgreSQL 99 or newer; a dump", refused.stderr)
+    found = examined(database_url)["database"]
+    assert (found["state"], found["fix"]) == (
+        "fault", "use PostgreSQL 99 or newer; a dump of the database moves it"
+    )  # fmt: skip

@@ -156,7 +156,8 @@ async def _connection_problem(url: str) -> Finding | None:
 def _server(found: asyncpg.Record, name: str) -> Finding:
     problem = wrong_server(found["version_number"], found["version"], found["encoding"])
     if problem:
-        return fault_of("database", problem.replace("the database", name).replace("the server", name))
+        message, _, fix = problem.partition(": ")
+        return fault("database", message.replace("the database", name).replace("the server", name), fix)
     if found["has_triggers_disabled"]:
         message = f"sessions in {name} run no triggers, which switchovers to partitioned tables need"
         return fault("database", message, "reset session_replication_role of the role, the database or postgresql.conf")
