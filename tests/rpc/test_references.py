@@ -146,6 +146,19 @@ async def test_list_command_prints_related_records_below_theirs(
     table = await asyncio.to_thread(run)
     rows = [line.split("│")[1].rstrip() for line in table.splitlines() if line.startswith("│")]
     assert rows == [" alien", "   director: scott", "     company: fox", " aliens"]
+    (scott,) = json.loads((await asyncio.to_thread(run, "--json", "--related-field", "country")).splitlines()[0])[
+        "related"
+    ]["director"]
+    assert (scott["content"], scott["related"]["company"][0]["content"]) == ({}, {"country": "US"})
+
+
+async def test_list_command_names_the_path_that_is_no_relation(
+    client: AsyncClient, server: Any, tenant_id: str
+) -> None:
+    where = ("--address", server.address, "--tenant", tenant_id, "--expand", "none")
+    result = await asyncio.to_thread(CliRunner().invoke, main, ["list", "films", *where])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "expand[0]: collection 'films' has no relation 'none'" in result.stderr
 
 
 async def test_list_command_ends_circles_at_the_length_of_the_path(

@@ -260,6 +260,65 @@ async def test_names_of_relations_and_of_fields_are_told_apart(client: AsyncClie
     await client.patch_content("films", "embedded", {"x": 1}, condition="content.author.name = R")
 
 
+BAD_PATHS = {
+    "none": "has no relation 'none'; it has author, cast, children, parent",
+    "author.none": "has no relation 'none'",
+    "author.company.staff.films": "has 4 relations, and may have 3",
+    "author.films": "is a cycle: 'films' leads back",
+    "author.company.staff": "is a cycle: 'staff' leads back",
+    "cast..company": "must be names of relations, separated by dots",
+    "Author": "has no relation 'Author'",
+}
+
+
+async def test_every_read_names_the_path_that_cannot_be_expanded(
+    client: AsyncClient, server_address: str, tenant_id: str
+) -> None:
+    with draftline.Client(server_address, tenant_id=tenant_id, user="ada") as blocking:
+        for path, problem in BAD_PATHS.items():
+            expand = ["cast", path]
+            with pytest.raises(InvalidArgumentError) as of_record:
+                await client.get_content("films", "alien", expand=expand)
+            with pytest.raises(InvalidArgumentError) as of_page:
+                await client.get_merged_page("films", expand=expand)
+            with pytest.raises(InvalidArgumentError) as of_stream:
+                await anext(aiter(client.stream_merged("films", expand=expand)))
+            with pytest.raises(InvalidArgumentError) as of_blocking:
+                blocking.get_content("films", "alien", expand=expand)
+            for raised in (of_record, of_page, of_stream, of_blocking):
+                assert raised.value.reason == "INVALID_FIELD"
+                assert "expand[1]" in str(raised.value), path
+                assert problem in str(raised.value), path
+
+
+async def test_included_fields_select_the_same_texts_by_few_and_by_many_keys(client: AsyncClient) -> None:
+    keys = {'"é\\': [1.50, {"b": None, "a": "\n"}], "": "empty", "none": None, "number": 10**25, "name": "R", "x": 5}
+    await client.patch_content("people", "scott", keys)
+    await client.save_draft("people", "weaver", {"number": 0.10, "x": 6}, strategy="shallow")
+    wanted = ["number", '"é\\', "absent", "none", "", "nul\0", "number"]
+    few, many = [
+        await client.get_merged_page("films", expand=["author.company", "cast"], included_fields=[*wanted, *padding])
+        for padding in ([], [f"absent{n}" for n in range(9)])
+    ]
+    scott, weaver = few.included["people", "scott"], few.included["people", "weaver"]
+    assert scott.content == {key: keys[key] for key in ("number", '"é\\', "none", "")}
+    assert (weaver.content, weaver.modified_fields) == ({"number": 0.1}, ("number", "x"))
+    assert ids(scott.related("company")) == ["fox"]
+    assert (few, few.included) == (many, many.included)
+    assert [list(each.content) for each in few.included.values()] == [
+        list(each.content) for each in many.included.values()
+    ]
+
+
+async def test_page_with_selected_fields_of_large_related_records_has_all_its_records(client: AsyncClient) -> None:
+    large = {f"p{n}": {"name": f"P{n}", "text": "x" * 700_000} for n in range(8)}
+    await client.import_content("people", large.items())
+    await client.import_content("films", {f"f{n}": {"author": f"p{n}"} for n in range(8)}.items())
+    some = 'record.record_id = "f*"'
+    page = await client.get_merged_page("films", filter=some, expand=["author"], included_fields=["name"])
+    assert [each.related("author")[0].content for each in page.records] == [{"name": f"P{n}"} for n in range(8)]
+
+
 async def test_response_with_large_related_records_has_fewer_of_them(client: AsyncClient) -> None:
     large = {f"p{n}": {"text": "x" * 700_000} for n in range(8)}
     await client.import_content("people", large.items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -291,13 +292,15 @@ async def test_related_records_are_read_by_their_entries_and_keys_alone(crowded:
         await crowded.execute(f"SET plan_cache_mode = {mode}")
         # The caller has drafts of all records of g1, which the statement must skip.
         targets = {Pairs.INVERSE: [f"g{n}" for n in range(2, 20)], Pairs.NAMED: [f"{n:07}" for n in range(1, 360, 2)]}
-        for pairs, ids in targets.items():
-            shape = ListQueryKey("", None, (), View.MERGED, False, False, False, related=pairs)
+        for (pairs, ids), selects_keys in itertools.product(targets.items(), (False, True)):
+            shape = ListQueryKey(
+                "", None, (), View.MERGED, False, False, False, related=pairs, selects_keys=selects_keys
+            )
             statement, fixed = page_statement(shape)
             values = {
                 **fixed, "tenant_id": TENANT, "user_id": USER, "collection": COLLECTION, "session_id": "",
                 "with_drafts": True, "show_deleted": False, "order_id": 99, "targets": ids, "related_limit": EACH,
-                "limit": len(ids) * EACH, "max_bytes": MAX_PAGE_BYTES,
+                "limit": len(ids) * EACH, "max_bytes": MAX_PAGE_BYTES, "keys": ["n"], "prefixes": ['"n":'],
             }  # fmt: skip
             plan, rows = await explained(crowded, statement, values)
             assert len(rows) == 180

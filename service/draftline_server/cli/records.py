@@ -26,6 +26,8 @@ Steps = dict[str, Any]  # relations by name, each with the relations of its reco
 @click.option("--field", "fields", metavar="KEY", multiple=True, help="A top-level key to print. Default: all.")
 @click.option("--expand", metavar="PATH", multiple=True,
               help="Relations whose records to print as well, such as author or author.company.")  # fmt: skip
+@click.option("--related-field", "related_fields", metavar="KEY", multiple=True,
+              help="A top-level key of the related records to print. Default: all.")  # fmt: skip
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Records to print.")
 @click.option("--draft-user", default="", help="Apply the drafts of this user, which requires draft:admin.")
 @click.option("--drafts-only", is_flag=True, help="Print only records with a draft.")
@@ -35,7 +37,8 @@ Steps = dict[str, Any]  # relations by name, each with the relations of its reco
 @with_client
 def list_command(
     client: Client, *, collection: str, condition: str, order_by: str, fields: tuple[str, ...],
-    expand: tuple[str, ...], limit: int, draft_user: str, drafts_only: bool, strict_fields: bool, as_json: bool,
+    expand: tuple[str, ...], related_fields: tuple[str, ...], limit: int, draft_user: str, drafts_only: bool,
+    strict_fields: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Print records with your drafts applied.
 
@@ -50,6 +53,7 @@ def list_command(
         order_by=order_by,
         fields=fields,
         expand=expand,
+        included_fields=related_fields,
         strict_fields=strict_fields,
         draft_user=draft_user,
         view="drafts_only" if drafts_only else "merged",

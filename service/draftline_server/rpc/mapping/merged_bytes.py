@@ -156,8 +156,10 @@ def fill_related(parts: Any, related: Mapping[str, Related]) -> None:
 
 def related_bytes(related: Mapping[str, Related] | None) -> bytes:
     """Return the bytes that add the related records to a MergedRecord."""
+    if not related:
+        return b""
     encoded: list[bytes] = []
-    for relation, each in (related or {}).items():
+    for relation, each in related.items():
         parts = [_relation(relation, each.collection)]
         for record_id in each.record_ids:
             value = record_id.encode()

@@ -49,7 +49,8 @@ class MergedPages:
         if page_token == request.page_token:  # once for each call
             await self._check_fields(request, query, actor)
         with_total = isinstance(request, draft_pb2.GetMergedRequest) and request.include_total_size
-        steps = await self.expansions.steps(actor, query_of(query, paths, limit)) if paths else {}
+        related = query_of(query, paths, limit, request.included_fields)
+        steps = await self.expansions.steps(actor, related) if paths else {}
         encoder = MergedEncoder(actor, request)
         while True:
             page = await self.merged.page(actor, query, page_size, page_token, include_total_size=with_total)
@@ -68,7 +69,8 @@ class MergedPages:
             if not steps:
                 return response
             roots = [each.record for each in page.records]
-            expansion = await self._expansion(actor, query_of(query, paths, limit), steps, roots)
+            related = query_of(query, paths, limit, request.included_fields)
+            expansion = await self._expansion(actor, related, steps, roots)
             if expansion is not None:
                 for index, root in enumerate(roots):
                     response.records[index] += related_bytes(expansion.from_roots[root.collection, root.record_id])
@@ -86,7 +88,9 @@ class MergedPages:
         while True:
             message = content_pb2.GetContentResponse()
             response = EncodedPage(message)
-            query = ExpandQuery(request.collection, paths, limit, View.BASELINE, show_deleted=request.show_deleted)
+            query = ExpandQuery(
+                request.collection, paths, limit, View.BASELINE, "", request.show_deleted, request.included_fields
+            )
             steps = await self.expansions.steps(actor, query)
             expansion = await self._expansion(actor, query, steps, [record])
             if expansion is not None:
@@ -123,10 +127,12 @@ class MergedPages:
 
 async def _included(expansion: Expansion, actor: Actor, request: Expanding) -> list[bytes]:
     """Return the encoded related records of a response."""
-    encoder = MergedEncoder(actor, IncludedPresentation(request.included_fields, request.response_encoding))
+    of_whole = MergedEncoder(actor, IncludedPresentation(request.included_fields, request.response_encoding))
+    of_selected = MergedEncoder(actor, IncludedPresentation((), request.response_encoding))
+    encoders = dict.fromkeys(expansion.selected, of_selected)
     onward = expansion.from_included
     return [
-        encoder.encode(merged) + related_bytes(onward.get(key))
+        encoders.get(key[0], of_whole).encode(merged) + related_bytes(onward.get(key))
         async for key, merged in yielding(expansion.included.items())
     ]
 

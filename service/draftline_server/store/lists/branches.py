@@ -98,6 +98,7 @@ class ListQueryKey:
     is_ranged: bool = True  # split the rows after a position into ranges that an index of the order serves
     related: Pairs | None = None  # the list has the records of these pairs
     with_sync: bool = False  # return the state of each record at the system of record of a bound collection
+    selects_keys: bool = False  # with `related`: the texts of the contents have only the keys that are bound
 
     @property
     def has_texts(self) -> bool:
@@ -219,7 +220,24 @@ def _contents(shape: ListQueryKey, content: ColumnElement[Any], *, is_draft: boo
     if not shape.has_texts:
         return [content.label("content")]
     itself = content if is_draft else cast(null(), JSONB())
-    return [itself.label("content"), cast(content, Text()).label("content_text")]
+    whole = selected_text(content) if shape.selects_keys else cast(content, Text())
+    return [itself.label("content"), whole.label("content_text")]
+
+
+def selected_text(content: Any) -> ColumnElement[Any]:
+    """Return the text of an object, the value of a column, with only the keys that are bound, in their order.
+
+    `prefixes` are the keys as JSON, each with a colon. The empty object is added because a large value would otherwise
+    be decompressed for each key: the sum is a value in memory.
+    """
+    texts = (cast(bound(name, type_=ARRAY(Text())), ARRAY(Text())) for name in ("keys", "prefixes"))
+    wanted = func.unnest(*texts).table_valued("key", "prefix").render_derived()
+    whole = select(content.concat(literal_column("'{}'", JSONB())).label("content"))
+    read = whole.correlate(content.table).offset(literal_column("0")).lateral("read")
+    member = cast(read.c.content.op("->", return_type=JSONB())(wanted.c.key), Text())  # NULL: there is no such key
+    members = func.string_agg(wanted.c.prefix.concat(member), literal_column("','"))
+    joined = select(func.coalesce(members, literal_column("''"))).select_from(wanted.join(read, true()))
+    return literal_column("'{'", Text()).concat(joined.scalar_subquery()).concat(literal_column("'}'", Text()))
 
 
 def _looked_up(table: Table, shape: ListQueryKey, record_id: ColumnElement[Any], name: str) -> Any:

@@ -23,6 +23,7 @@ from ..lists.branches import ListQueryKey, Pairs
 from ..lists.merged import merged_of
 from ..lists.query import page_statement
 from .ids import related_ids
+from .selected_keys import key_values, keys_by_collection
 from .steps import Step, steps_of
 
 Key = tuple[str, str]  # collection and record id
@@ -48,6 +49,7 @@ class Expansion:
     included: dict[Key, MergedRecord] = field(default_factory=dict)
     from_roots: dict[Key, dict[str, Related]] = field(default_factory=dict)
     from_included: dict[Key, dict[str, Related]] = field(default_factory=dict)
+    selected: set[str] = field(default_factory=set)  # collections whose contents have no keys besides `fields`
 
 
 @value_class
@@ -60,6 +62,7 @@ class ExpandQuery:
     view: View = View.MERGED
     session_id: str = ""
     show_deleted: bool = False
+    fields: Sequence[str] = ()  # keys of the related contents that are needed; empty: all
 
 
 class Expansions:
@@ -76,11 +79,11 @@ class Expansions:
     async def expand(
         self, actor: Actor, query: ExpandQuery, steps: Mapping[str, Step], roots: Sequence[Record], max_bytes: int
     ) -> Expansion:
-        """Return the related records of some records.
+        """Return the related records of some records. Their contents may have other keys besides `query.fields`.
 
         Raise TooManyBytesError if their contents have more than `max_bytes`.
         """
-        reader = _Reader(self._database, actor, query, max_bytes)
+        reader = _Reader(self._database, actor, query, keys_by_collection(query.fields, steps), max_bytes)
         await reader.follow_all(steps, roots, is_root=True)
         return reader.expansion
 
@@ -88,12 +91,16 @@ class Expansions:
 class _Reader:
     """Reads the related records of one call."""
 
-    def __init__(self, database: Database, actor: Actor, query: ExpandQuery, max_bytes: int) -> None:
+    def __init__(
+        self, database: Database, actor: Actor, query: ExpandQuery, keys: Mapping[str, Sequence[str]], max_bytes: int
+    ) -> None:
         self._database = database
         self._actor = actor
         self._query = query
+        self._keys = keys
         self._bytes_left = max_bytes
-        self.expansion = Expansion()
+        wanted = dict.fromkeys(query.fields)
+        self.expansion = Expansion(selected={name for name, each in keys.items() if wanted.keys() == set(each)})
 
     async def follow_all(self, steps: Mapping[str, Step], sources: Sequence[Record], *, is_root: bool = False) -> None:
         """Follow relations from records, and on from the records that they lead to."""
@@ -158,7 +165,11 @@ class _Reader:
         query = self._query
         has_drafts = query.view is not View.BASELINE
         view = View.MERGED if has_drafts else View.BASELINE
-        shape = ListQueryKey("", None, (), view, query.show_deleted, False, bool(query.session_id), related=pairs)
+        keys = self._keys.get(relation.target)
+        shape = ListQueryKey(
+            "", None, (), view, query.show_deleted, False, bool(query.session_id), related=pairs,
+            selects_keys=keys is not None,
+        )  # fmt: skip
         statement, fixed = page_statement(shape)
         values: dict[str, object] = {
             "tenant_id": self._actor.tenant_id, "user_id": self._actor.user_id, "collection": relation.target,
@@ -166,6 +177,8 @@ class _Reader:
             "order_id": relation.order_id, "path": list(relation.path), "targets": targets,
             "related_limit": query.limit + 1, "limit": most + 1, "max_bytes": self._bytes_left,
         }  # fmt: skip
+        if keys is not None:
+            values |= key_values(keys)
         rows = await self._database.fetch(statement, {**fixed, **values}, idempotent=True)
         self._bytes_left -= sum(map(_size, rows))
         if self._bytes_left < 0:  # the statement may have left out rows for the same reason
@@ -195,8 +208,8 @@ def _size(row: asyncpg.Record) -> int:
     return len(content) if content.isascii() else len(content.encode())
 
 
-def query_of(list_query: MergedQuery, paths: Sequence[Path], limit: int) -> ExpandQuery:
+def query_of(list_query: MergedQuery, paths: Sequence[Path], limit: int, fields: Sequence[str]) -> ExpandQuery:
     """Return the query for the related records of a list: the same drafts count as in the list."""
     return ExpandQuery(
-        list_query.collection, paths, limit, list_query.view, list_query.session_id, list_query.show_deleted
+        list_query.collection, paths, limit, list_query.view, list_query.session_id, list_query.show_deleted, fields
     )
