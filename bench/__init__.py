@@ -22,6 +22,7 @@ from . import (
     merged,
     partitions,
     patches,
+    reference_imports,
     relations,
     report,
     statistic_reads,
@@ -44,13 +45,18 @@ def _statistics(environment: Environment, sizes: Sizes, measurements: Measuremen
     statistic_writes.measure(environment, sizes, measurements)
 
 
+def _relations(environment: Environment, sizes: Sizes, measurements: Measurements) -> None:
+    relations.measure(environment, sizes, measurements)
+    reference_imports.measure(environment, sizes, measurements)
+
+
 # The order matters: imports run while the tables are empty, and patches, which leave dead rows, run late.
 PARTS: dict[Part, Callable[[Environment, Sizes, Measurements], None]] = {
     Part.IMPORTS: imports.measure,
     Part.MERGED: merged.measure,
     Part.DECLARE: declare.measure,
     Part.STATISTICS: _statistics,
-    Part.RELATIONS: relations.measure,
+    Part.RELATIONS: _relations,
     Part.SYNC: sync.measure,
     Part.PARTITIONS: partitions.measure,
     Part.PATCHES: patches.measure,
