@@ -12,6 +12,8 @@ from typing import Any
 
 import asyncpg
 
+from .time_limits import without_transaction_limit
+
 
 class Connecting:
     """Makes the connections of a pool; at most as many are left over as the pool can hold."""
@@ -25,7 +27,7 @@ class Connecting:
         """Return a connection, with the arguments and errors of asyncpg.connect."""
         task = self._taken()
         if task is None:
-            task = asyncio.create_task(asyncpg.connect(*arguments, **options), name="connect")
+            task = asyncio.create_task(_connected(*arguments, **options), name="connect")
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -61,3 +63,13 @@ class Connecting:
             task.cancel()
         elif not task.cancelled() and task.exception() is None:
             task.result().terminate()
+
+
+async def _connected(*arguments: Any, **options: Any) -> Any:
+    connection = await asyncpg.connect(*arguments, **options)
+    try:
+        await without_transaction_limit(connection)
+    except BaseException:
+        connection.terminate()
+        raise
+    return connection

@@ -59,7 +59,6 @@ async def make_pool(
     async def prepare(connection: Any) -> None:
         if is_pooled:
             await set_settings(connection, session)
-        await without_transaction_limit(connection)
         await init(connection)
 
     return await asyncpg.create_pool(
