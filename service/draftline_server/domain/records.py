@@ -99,7 +99,7 @@ class Patch:
     allow_missing: bool = False
     parent_id: str | None = None
     position: int | None = None
-    allow_deleted: bool = False  # with allow_missing: treat a deleted record as missing
+    allow_deleted: bool = False  # apply the patch to the empty object if the record is deleted
 
 
 @value_class

@@ -67,7 +67,7 @@ def to_patch(request: content_pb2.PatchContentRequest, limits: Limits) -> Patch:
         request.allow_missing,
         request.parent_id if request.HasField("parent_id") else None,
         request.position if request.HasField("position") else None,
-        request.allow_deleted,
+        request.allow_missing and request.allow_deleted,
     )
 
 
