@@ -30,7 +30,7 @@ FAST = settings(
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-ROUNDS = 10  # maximum, each of other messages
+ROUNDS = 40  # maximum, each of other messages
 
 
 def answered(channel: grpc.Channel, method: MethodDescriptor, data: bytes) -> grpc.StatusCode:
