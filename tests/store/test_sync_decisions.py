@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
+from draftline_server.domain.edits import Strategy
 from draftline_server.domain.sync_records import Decision
 from draftline_server.store.database import Database
 from draftline_server.store.statements import Statement
 from draftline_server.store.sync.attempts import lock
 from draftline_server.store.sync.decisions import SyncDecisions
+from draftline_server.store.sync.states import SyncStates
 from support.sync_worlds import SyncWorld, until
 from support.tenant_stores import COLLECTION
 
@@ -53,3 +55,27 @@ async def test_resolution_locks_the_spec_before_the_record(database: Database, t
         assert blocked["holds_spec"]
     assert (await resolving)[1] == 0
     assert await world.value("r") == {"n": 2}
+
+
+async def test_conflict_shows_the_value_of_the_version_that_is_listed_with_it(
+    database: Database, tenant_id: str
+) -> None:
+    """A decision at that version replaces this value, although no merge has seen it yet."""
+    world = SyncWorld(database, tenant_id)
+    await world.bind()
+    world.system.insert({"n": {"m": 0}, "o": 0}, "r")
+    await world.pull(snapshot=True)
+    await world.patch("r", {"n": {"m": 1}, "o": 1})
+    world.system.edit("r", n={"m": 2}, o=2)
+    await world.pull()
+
+    async def listed() -> tuple[int, list[tuple[str, str | None, str | None]]]:
+        records = await SyncStates(database).page(tenant_id, COLLECTION, None, "", 10)
+        return records[0].version, [(each.path, each.mine, each.theirs) for each in records[0].conflicts]
+
+    version, conflicts = await listed()
+    assert conflicts == [("/n/m", "1", "2"), ("/o", "1", "2")]
+    await world.patch("r", {"n": {"m": 5}, "o": None}, Strategy.MERGE_PATCH)
+    for _ in range(2):
+        assert await listed() == (version + 1, [("/n/m", "5", "2"), ("/o", None, "2")])
+        await world.worker._attempts.sweep(COLLECTION)  # which marks it to be read again

@@ -29,6 +29,7 @@ from ..store.transaction import Transaction
 from .commit_batches import Batch, CommitBatches, plain_batches
 from .conversion import error_json, to_answer, to_settlement
 from .ending import NOT_ANSWERED, NOT_SENT, Ending
+from .own_writes import Path, by_policies, normalised_paths
 from .sending import ABORTED, Link, Sender
 
 MAX_LOOKED_UP = 100  # records of one look-up
@@ -116,7 +117,9 @@ class Push:
         ]
         if sent.atomic:
             settlements = [_aborted(each, attempt, now) for each, attempt in zip(settlements, batch, strict=True)]
-        await self._settle(bound, settlements, capabilities, _stored(batch, outcomes))
+        stored = _stored(batch, outcomes)
+        normalised = normalised_paths(batch, stored, capabilities)
+        await self._settle(bound, settlements, capabilities, stored, normalised)
         if suspended is not None:
             raise suspended
 
@@ -126,10 +129,12 @@ class Push:
         settlements: Sequence[Settlement],
         capabilities: Capabilities,
         stored: Mapping[str, Answer] | None = None,
+        normalised: Mapping[str, Sequence[Path]] | None = None,
     ) -> None:
         """Store outcomes, and in the same transaction merge the representations that the upstream stored.
 
-        `stored`: these, by record id. A record of which something newer is known since is read again.
+        `stored`: these, by record id. A record of which something newer is known since is read again. `normalised`:
+        the paths that the upstream stored with another value than was sent, by record id.
         """
         stored = stored or {}
         if stored:
@@ -142,9 +147,11 @@ class Push:
                 transaction, bound.collection, settlements, is_versioned=capabilities.conditional_writes
             )
             answers = [each for record_id, each in stored.items() if effects.get(record_id) == Effect.APPLIED]
-            if answers:
-                ordered = capabilities.ordered_versions
-                await self._merges.merge_in(transaction, bound, answers, mark, is_ordered=ordered, keeps_recheck=True)
+            for policies, group in by_policies(bound.policies, answers, normalised or {}):
+                await self._merges.merge_in(
+                    transaction, bound, group, mark, is_ordered=capabilities.ordered_versions, keeps_recheck=True,
+                    policies=policies,
+                )  # fmt: skip
             return effects
 
         effects = await self._merges.transact(work)

@@ -8,11 +8,27 @@ CASE WHEN s.state IN ('FAILED', 'HELD') THEN 'SYNC_ERROR'
      WHEN starts_with(r.updated_by, 'sync:') THEN 'PRISTINE'
      ELSE 'SYNCED' END
 
+-- fragment: current_conflicts
+-- The conflicts of a record, with the values here as they are at the version that is returned with them. Conflicts are stored
+-- by merges, and a commit after the last one changes a value without a merge.
+CASE WHEN s.state = 'HELD' AND r.record_id IS NOT NULL THEN (
+    SELECT coalesce(jsonb_agg(CASE WHEN m.mine IS NULL THEN c.conflict - 'mine'
+        ELSE c.conflict || jsonb_build_object('mine', m.mine) END ORDER BY c.index), '[]')
+    FROM jsonb_array_elements(s.conflicts) WITH ORDINALITY AS c (conflict, index)
+    CROSS JOIN LATERAL (SELECT ARRAY(SELECT jsonb_array_elements_text(c.conflict -> 'at')) AS at OFFSET 0) AS p
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN s.recheck IS NULL AND r.version <= coalesce(s.seen_version, 0) THEN c.conflict -> 'mine'
+            WHEN r.deleted_at IS NOT NULL THEN NULL
+            WHEN cardinality(p.at) = 0 THEN r.content ELSE draftline.member_at(r.content, p.at) END AS mine OFFSET 0) AS m
+    ) ELSE s.conflicts END
+
 -- name: list_records
 -- Return the records of a collection that are not synced, by record id; of one shown state if one is given.
 SELECT s.record_id,
     -- include: sync_records.shown
-    AS shown, s.remote_id, s.remote_version, s.error::text AS error, s.conflicts::text AS conflicts, s.tries,
+    AS shown, s.remote_id, s.remote_version, s.error::text AS error, (
+    -- include: sync_records.current_conflicts
+    )::text AS conflicts, s.tries,
     s.next_at, s.due_since, coalesce(r.acked_version, 0) AS acked_version, coalesce(r.version, 0) AS version, s.in_doubt
 FROM draftline.sync_record AS s
 LEFT JOIN draftline.record AS r ON r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = s.record_id
