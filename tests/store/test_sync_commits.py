@@ -212,6 +212,24 @@ class Checking(ToyUpstream):
         return outcomes
 
 
+async def test_repeated_creations_of_a_refused_commit_are_sent_with_the_later_commit(world: SyncWorld) -> None:
+    """Drop the creations that were lost before they arrived if the repetition refuses one of them."""
+    world.system.refused_words = ("bad",)
+    world.system.faults = Faults(lost_before=1.0)
+    await commit(world, {"a": {"n": 1}, "b": {"n": "bad"}}, new=True)
+    await world.push()
+    world.system.faults = Faults()
+    await world.database.fetch(DUE, {"tenant_id": world.tenant_id})
+    await world.push()
+    assert {name: each["state"] for name, each in (await world.states()).items()} == {"a": "DUE", "b": "FAILED"}
+    await commit(world, {name: {"n": 2} for name in "ab"})
+    await world.database.fetch(DUE, {"tenant_id": world.tenant_id})
+    upstream = Checking(world.system)
+    await world.push(replace(world.link(), upstream=upstream))
+    assert (upstream.parts, live(world)) == ([], {"a": 2, "b": 2})
+    assert world.system.atomic_batches == [["a", "b"]]
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_system_never_holds_a_part_of_a_commit_under_faults(world: SyncWorld, seed: int) -> None:
     """Lose, delay and repeat requests: every state of the system has all records of a commit or none."""

@@ -145,6 +145,7 @@ class Effect(StrEnum):
     READ = "READ"
     REFUSED = "REFUSED"
     NOT_TAKEN = "NOT_TAKEN"
+    DROPPED = "DROPPED"
     UNKNOWN = "UNKNOWN"
     LOST = "LOST"
 

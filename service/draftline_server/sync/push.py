@@ -116,7 +116,9 @@ class Push:
             _settlement(attempt, outcome, capabilities, now) for attempt, outcome in zip(batch, outcomes, strict=True)
         ]
         if sent.atomic:
-            settlements = [_aborted(each, attempt, now) for each, attempt in zip(settlements, batch, strict=True)]
+            settlements = [
+                _aborted(each, attempt, capabilities, now) for each, attempt in zip(settlements, batch, strict=True)
+            ]
         stored = _stored(batch, outcomes)
         normalised = normalised_paths(batch, stored, capabilities)
         await self._settle(bound, settlements, capabilities, stored, normalised)
@@ -250,12 +252,19 @@ def _settlement(attempt: Attempt, outcome: Outcome, capabilities: Capabilities, 
     return replace(settlement, next_at=now) if outcome in (NOT_SENT, NOT_ANSWERED) else settlement
 
 
-def _aborted(settlement: Settlement, attempt: Attempt, now: datetime) -> Settlement:
-    """Return what the outcome of an item of an atomic batch changes: it waits if only another item was at fault."""
+def _aborted(settlement: Settlement, attempt: Attempt, capabilities: Capabilities, now: datetime) -> Settlement:
+    """Return what the outcome of an item of an atomic batch changes: it waits if only another item was at fault.
+
+    A repeated creation is dropped like that of the item at fault: the upstream knows its key, so no earlier request was
+    applied, and of one that arrives later it knows the reference. Otherwise the creation would be repeated without
+    that item after a later commit changed both.
+    """
     was_aborted = settlement.effect is Effect.REFUSED and json.loads(settlement.error or "{}").get("reason") == ABORTED
     if not was_aborted or (attempt.in_doubt and attempt.remote_id):  # a look at the record shows what became of it
         return settlement
-    return replace(settlement, effect=Effect.NOT_TAKEN, error=COMMIT_WAITS, next_at=now + COMMIT_WAIT)
+    is_known = capabilities.idempotency_keys_s > 0 and capabilities.client_reference
+    effect = Effect.DROPPED if attempt.op is Op.CREATE and is_known else Effect.NOT_TAKEN
+    return replace(settlement, effect=effect, error=COMMIT_WAITS, next_at=now + COMMIT_WAIT)
 
 
 def _has_expired(attempt: Attempt, capabilities: Capabilities) -> bool:

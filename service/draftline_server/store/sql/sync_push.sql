@@ -255,6 +255,7 @@ SELECT count(*) AS taken FROM taken
 --              the attempt
 --   REFUSED    not applied, and will not be
 --   NOT_TAKEN  not applied; the attempt is dropped, unless an earlier request of it may have been applied
+--   DROPPED    not applied by any request until now; the attempt is dropped
 --   UNKNOWN    it may have been applied: repeat it later, with the same key
 --   LOST       the same, but it must not be repeated
 -- `is_versioned`: the upstream has versions, so a record whose version was not returned is read. `mark`: what was known
@@ -272,6 +273,7 @@ WITH mark AS MATERIALIZED (
              WHEN o.outcome = 'READ' AND coalesce(o.remote_id, s.remote_id) IS NULL THEN 'REFUSED'
              WHEN o.outcome = 'REFUSED' AND s.in_doubt AND s.remote_id IS NOT NULL THEN 'READ'
              WHEN o.outcome = 'NOT_TAKEN' AND s.in_doubt THEN 'UNKNOWN'
+             WHEN o.outcome = 'DROPPED' THEN 'NOT_TAKEN'
              ELSE o.outcome END AS effect
     FROM unnest(CAST(:record_ids AS text[]), CAST(:attempt_ids AS uuid[]), CAST(:outcomes AS text[]),
         CAST(:remote_ids AS text[]), CAST(:remote_versions AS text[]), CAST(:errors AS jsonb[]),
