@@ -9,12 +9,14 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import asyncpg
+import pytest
 from draftline import (
     AsyncClient,
     DeclaredStatistic,
@@ -37,24 +39,23 @@ from draftline_server.store.statements import load
 from draftline_server.store.statistics.needs import needs_of
 from draftline_server.store.statistics.query import statistics_statement
 from draftline_server.store.statistics.store import scan_values
+from support.held_writes import HELD, HeldWrites
+from support.polling import eventually
 from support.servers import cloned, serving
-from support.soak_scale import length
+from support.soak_scale import IS_SOAK, length
 from support.sync_worlds import SyncWorld, answer
 from support.tenant_stores import connected
 
 CALLERS = length("STATISTICS_CALLERS", 8, soak=24)
 SOAK_S = length("STATISTICS_S", 2.0, soak=60.0)
+MUTATION_S = 2.0  # as the short form
 USERS = 4
+DECLARER = "operator"
+CHECKED = [*(f"u{number}" for number in range(USERS)), "without-drafts", DECLARER]
 IDS = [f"r-{number:02}" for number in range(40)]
 HOT = IDS[:2]
-DELAYED = IDS[:8]  # not imported, because no collection is declared while it is imported
-FIRST = [
-    "hot_discard",
-    "hot",
-    "commit",
-    "save",
-    "load",
-]  # the first action of each caller, in turn; then its share of all
+# The first action of each caller, in turn; then its share of all.
+FIRST = ["hot_discard", "hot", "commit", "save", "load", "snapshot", "hot_discard"]
 TENANT, COLLECTION = "acme", "films"
 FIELDS = {"/Genre": "text", "/Gross": "number", "/Day": "date", "/Votes": "number"}
 STATISTICS = [
@@ -79,8 +80,9 @@ SQL = load("statistics")
 class Caller:
     """Makes one random call after another."""
 
-    def __init__(self, client: AsyncClient, seed: int) -> None:
+    def __init__(self, client: AsyncClient, seed: int, storing: asyncio.Lock) -> None:
         self._client = client
+        self._storing = storing
         self._random = random.Random(seed)
         self.done: Counter[str] = Counter()
         self._actions: dict[Callable[[], Any], int] = {
@@ -166,12 +168,12 @@ class Caller:
             await writer.delete(COLLECTION, self.one())
 
     async def load(self) -> None:
-        some = [each for each in self.some() if each not in DELAYED]
-        await self._client.import_content(COLLECTION, [(each, self.content()) for each in some])
+        await self._client.import_content(COLLECTION, [(each, self.content()) for each in self.some()])
 
     async def snapshot(self) -> None:
-        kept = self._random.sample(IDS, 30)
-        await self._client.import_content(COLLECTION, [(each, self.content()) for each in kept], mode="snapshot")
+        kept = [*self._random.sample(IDS, 30), *HELD]
+        async with self._storing:
+            await self._client.import_content(COLLECTION, [(each, self.content()) for each in kept], mode="snapshot")
 
     async def delete(self) -> None:
         await self._client.delete_content(COLLECTION, self.one())
@@ -262,7 +264,7 @@ class Checker:
             if not needs.covered_by(spec):
                 continue
             least = needs.spec()
-            for user in (f"u{number}" for number in range(USERS + 1)):  # the last one has no drafts
+            for user in CHECKED:
                 found = []
                 for statistic, source in ((spec, "tally_rows"), (least, "scanned_rows")):
                     statement, fixed = statistics_statement(query, condition, statistic, needs.groups, source)
@@ -275,50 +277,106 @@ class Checker:
                     self.wrong.append((row["name"], user, query, found))
 
 
-async def test_answers_equal_a_live_aggregate_of_the_same_snapshot_during_all_kinds_of_writes(
-    postgres_url: str, template: str, report: Callable[[str], None]
-) -> None:
-    with cloned(postgres_url, template) as url, servers(url) as addresses:
-        checker = Checker(url)
-        async with callers(addresses) as working, connected(url) as database:
-            declarer = AsyncClient(addresses[0], tenant_id=TENANT, user="operator", timeout=120)
-            until = time.monotonic() + SOAK_S
+async def run(url: str, seconds: float) -> tuple[Checker, Counter[str]]:
+    """Write, declare, fold and check at once for some time. Return the checker, and the number of calls by name."""
+    checker, storing = Checker(url), asyncio.Lock()
+    with servers(url) as addresses:
+        async with callers(addresses, storing) as working, connected(url) as database:
+            declarers = [AsyncClient(each, tenant_id=TENANT, user=DECLARER, timeout=120) for each in addresses]
+            held = HeldWrites(database, declarers, TENANT, COLLECTION, storing)
+            until = time.monotonic() + seconds
             writes = asyncio.gather(*(each.work(until) for each in working))
-            keeping = asyncio.create_task(keep(declarer, database, until))
-            syncing = asyncio.create_task(sync(database, until - SOAK_S / 2, until))
+            keeping = asyncio.create_task(keep(declarers[0], held, database, checker, until))
+            imported = asyncio.create_task(eventually(lambda: any("snapshot" in str(each.done) for each in working)))
+            syncing = asyncio.create_task(sync(database, imported, until - seconds / 2, until))
             while not (writes.done() and keeping.done() and syncing.done()):
                 await checker.check()
             await asyncio.gather(writes, keeping)
             await checker.check()
             await compare_with_lists(addresses[0], checker)
-            await declarer.close()
+            await asyncio.gather(*(each.close() for each in declarers))
         done = sum((each.done for each in working), await syncing)
+    assert {name.split()[0] for name in done} >= {*working[0].names, "sync"}
+    return checker, done
+
+
+async def test_answers_equal_a_live_aggregate_of_the_same_snapshot_during_all_kinds_of_writes(
+    postgres_url: str, template: str, report: Callable[[str], None]
+) -> None:
+    with cloned(postgres_url, template) as url:
+        checker, done = await run(url, SOAK_S)
     compared = f"{checker.answers} answers with {checker.groups} groups"
     report(f"{compared} compared, {len(checker.wrong)} wrong, during {done.total()} calls: {dict(done)}")
     assert checker.wrong == []
     assert checker.answers > 20
     assert checker.groups > checker.answers
-    assert {name.split()[0] for name in done} >= {*working[0].names, "sync"}
+
+
+async def no_wait(*_: object, **__: object) -> None:
+    """Return at once in place of a wait for writes."""
+
+
+def build_without_waiting(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(OrderEntries, "wait_for_inflight_writes", no_wait)
+
+
+def build_in_background_without_waiting(patch: pytest.MonkeyPatch) -> None:
+    """Let only the builds of statistics not wait: PutCollection waits before its own."""
+    entries = SimpleNamespace(wait_for_inflight_writes=no_wait)
+    build = Tallies._build_all
+
+    async def hasty(self: Tallies, *arguments: Any) -> None:
+        hurried = Tallies(self._database, cast("OrderEntries", entries), max_groups=self._max_groups)
+        await build(hurried, *arguments)
+
+    patch.setattr(Tallies, "_build_all", hasty)
+
+
+def discard_without_lock(patch: pytest.MonkeyPatch) -> None:
+    statement = load("drafts")["drop_drafts"]
+    assert statement.sql.count("FOR SHARE") == 1
+    patch.setitem(load("drafts"), "drop_drafts", replace(statement, sql=statement.sql.replace("FOR SHARE", "")))
+
+
+@pytest.mark.skipif(not IS_SOAK, reason="runs in `make soak`")
+@pytest.mark.parametrize(
+    "mutate",
+    [build_without_waiting, build_in_background_without_waiting, discard_without_lock],
+    ids=lambda it: it.__name__,
+)
+async def test_missing_protection_makes_answers_wrong(
+    postgres_url: str,
+    template: str,
+    monkeypatch: pytest.MonkeyPatch,
+    report: Callable[[str], None],
+    mutate: Callable[[pytest.MonkeyPatch], None],
+) -> None:
+    """The test above would notice if a lock or a wait were missing."""
+    mutate(monkeypatch)
+    with cloned(postgres_url, template) as url:
+        checker, done = await run(url, MUTATION_S)
+    report(f"{mutate.__name__}: {len(checker.wrong)} wrong of {checker.answers} answers during {done.total()} calls")
+    assert checker.wrong
 
 
 @contextmanager
 def servers(url: str) -> Iterator[list[str]]:
     """Serve the database by a server that patches in place, and by one that replaces contents."""
     with (
-        serving(url, pool_size=CALLERS + 6) as in_place,
-        serving(url, pool_size=CALLERS + 6, enable_partial_updates=False) as replacing,
+        serving(url, pool_size=CALLERS + 6, lock_timeout_s=60) as in_place,
+        serving(url, pool_size=CALLERS + 6, lock_timeout_s=60, enable_partial_updates=False) as replacing,
     ):
         yield [in_place.address, replacing.address]
 
 
 @asynccontextmanager
-async def callers(addresses: list[str]) -> AsyncIterator[list[Caller]]:
+async def callers(addresses: list[str], storing: asyncio.Lock) -> AsyncIterator[list[Caller]]:
     clients = [
         AsyncClient(addresses[number % 3 == 2], tenant_id=TENANT, user=f"u{number % USERS}", timeout=120)
         for number in range(CALLERS)
     ]
     try:
-        yield [Caller(client, number) for number, client in enumerate(clients)]
+        yield [Caller(client, number, storing) for number, client in enumerate(clients)]
     finally:
         await asyncio.gather(*(client.close() for client in clients))
 
@@ -328,44 +386,14 @@ async def statistics_of(database: Database) -> list[Any]:
     return list(await database.fetch(SQL["get_statistics"], values))
 
 
-@asynccontextmanager
-async def delayed_writes(database: Database, record_ids: list[str]) -> AsyncIterator[None]:
-    """Lock records until the statistics that the block declares are built, or for half a second after they are stored.
-
-    The writes that wait for the locks do not know the statistics, so a build must wait for them.
-    """
-
-    async def release() -> None:
-        for _ in range(1_000):
-            if await statistics_of(database):
-                break
-            await asyncio.sleep(0.01)
-        for _ in range(50):
-            await asyncio.sleep(0.01)
-            if any(row["state"] == "READY" for row in await statistics_of(database)):
-                break
-        await transaction.rollback()
-        await connection.close()
-
-    connection = await asyncpg.connect(database.url)
-    transaction = connection.transaction()
-    await transaction.start()
-    sql = "SELECT FROM draftline.record WHERE tenant_id = $1 AND record_id = ANY ($2) ORDER BY record_id FOR UPDATE"
-    await connection.fetch(sql, TENANT, record_ids)
-    await asyncio.sleep(0.05)
-    releasing = asyncio.create_task(release())
-    try:
-        yield
-    finally:
-        await releasing
-
-
-async def keep(client: AsyncClient, database: Database, until: float) -> None:
+async def keep(client: AsyncClient, held: HeldWrites, database: Database, checker: Checker, until: float) -> None:
     """Declare statistics and drop them, and fold, repair and rebuild their tallies."""
     tallies, dice = Tallies(database, OrderEntries(database)), random.Random(1)
     while True:
-        async with delayed_writes(database, DELAYED):
+        async with held.during():
             await client.put_collection(COLLECTION, fields=FIELDS, statistics=STATISTICS)
+        await held.discard()
+        await checker.check()  # before a repair
         for _ in range(4):
             for statistic_id in [row["statistic_id"] for row in await statistics_of(database)]:
                 work = tallies.fold if dice.random() < 0.8 else tallies.repair
@@ -376,8 +404,9 @@ async def keep(client: AsyncClient, database: Database, until: float) -> None:
         await client.put_collection(COLLECTION, fields=FIELDS, statistics=[])
 
 
-async def sync(database: Database, start: float, until: float) -> Counter[str]:
-    """Merge random answers of an upstream into the records. From then on, imports are refused."""
+async def sync(database: Database, imported: asyncio.Task[Any], start: float, until: float) -> Counter[str]:
+    """Merge random answers of an upstream into the records after an import. From then on, imports are refused."""
+    await imported
     await asyncio.sleep(max(0.0, start - time.monotonic()))
     world, dice, done, version = SyncWorld(database, TENANT), random.Random(2), Counter[str](), 0
     await world.bind()
@@ -398,8 +427,8 @@ async def sync(database: Database, start: float, until: float) -> Counter[str]:
 
 async def compare_with_lists(address: str, checker: Checker) -> None:
     """Compare the answers of every user with sums over the records of their lists, after all writes."""
-    for number in range(USERS + 1):
-        async with AsyncClient(address, tenant_id=TENANT, user=f"u{number}", timeout=120) as client:
+    for user in CHECKED:
+        async with AsyncClient(address, tenant_id=TENANT, user=user, timeout=120) as client:
             found = await client.statistics(COLLECTION, measures=["count", "sum(/Gross)"], group_by=["/Genre"])
             for view in ("baseline", "merged"):
                 wanted: dict[Any, list[Fraction]] = {}
@@ -416,4 +445,4 @@ async def compare_with_lists(address: str, checker: Checker) -> None:
                 }
                 checker.answers += 1
                 if {key: value for key, value in sides.items() if value[0]} != wanted:
-                    checker.wrong.append((number, view, sides, wanted))
+                    checker.wrong.append((user, view, sides, wanted))
