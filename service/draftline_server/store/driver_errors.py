@@ -41,11 +41,19 @@ LOST = f"the connection to the database was lost; {WRITE_IS_UNKNOWN}"
 
 DISK_FULL = "53100"
 
+_UNSTORABLE = (InvalidDocumentError, "the document holds a value that the database cannot store")
+
 # By SQLSTATE, or else by its class (its first two characters):
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _REFUSALS: Mapping[str, tuple[type[DraftlineError], str]] = {
     "08": (DatabaseUnavailableError, LOST),
-    "22": (InvalidDocumentError, "the document holds a value that the database cannot store"),
+    # Of the classes 22 and 54, only what the content of a document can cause. The rest are errors of the service.
+    "22003": _UNSTORABLE,  # a number is out of range
+    "22007": _UNSTORABLE,  # a text is not a date
+    "22008": _UNSTORABLE,  # a date is out of range
+    "22021": _UNSTORABLE,  # a text is not UTF-8, or holds U+0000
+    "22P02": _UNSTORABLE,  # a text is not JSON, or not a number
+    "22P05": _UNSTORABLE,  # a text in JSON holds U+0000
     "25006": (DatabaseUnavailableError, "the database takes no writes now; nothing was changed, try again later"),
     "25P03": (DatabaseUnavailableError, OUT_OF_REACH),  # the transaction was idle for too long
     "25P04": (DatabaseUnavailableError, OUT_OF_REACH),
@@ -53,7 +61,8 @@ _REFUSALS: Mapping[str, tuple[type[DraftlineError], str]] = {
     "40003": (DatabaseUnavailableError, LOST),
     "53": (OverloadedError, "the database has no room for this call now; nothing was changed, try again later"),
     DISK_FULL: (StorageFullError, "the disk of the database is full; nothing was changed, an operator must free space"),
-    "54": (InvalidDocumentError, "the document holds a value that the database cannot store"),
+    "54000": _UNSTORABLE,  # a value is too large for jsonb or for an index
+    "54001": _UNSTORABLE,  # a value is nested too deeply
     "55P03": (ContentionError, "another write held what this one needs for too long; nothing was changed, try again"),
     "57": (DatabaseUnavailableError, LOST),
     "57014": (DeadlineExceededError, "the database took too long; nothing was changed"),
