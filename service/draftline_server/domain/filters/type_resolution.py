@@ -166,7 +166,8 @@ def _condition(restriction: Restriction, field: Field, type_: FieldType | None) 
         raise FilterError(f"a record's state is one of {', '.join(STATES)}", literal.position)
     value = read_value(literal.text, compared_type)
     if value is None:
-        raise FilterError(f"the field is a {compared_type}: expected {EXPECTED[compared_type]}", literal.position)
+        problem = f"the field is a {type_}" if type_ else "the number cannot be read"
+        raise FilterError(f"{problem}: expected {EXPECTED[compared_type]}", literal.position)
     if operator in (Operator.NE, Operator.HAS):
         operator = Operator.EQ
     if isinstance(value, bool) and operator is not Operator.EQ:
