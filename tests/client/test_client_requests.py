@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -239,6 +240,28 @@ def test_collection_orders_take_every_shorthand() -> None:
 def test_collection_orders_as_a_lone_string_are_refused() -> None:
     with pytest.raises(TypeError, match="list of orders"):
         put(orders="/Title")
+
+
+@pytest.mark.parametrize(
+    ("order", "path", "fix"),
+    [
+        ("/n desc", "/n desc", "SortKey('/n', descending=True)"),
+        ("/IMDB Rating DESC", "/IMDB Rating DESC", "SortKey('/IMDB Rating', descending=True)"),
+        ("/n asc", "/n asc", "'/n'"),
+        (["/n", "/m desc"], "/m desc", "SortKey('/m', descending=True)"),
+        (SortKey("/n desc"), "/n desc", "SortKey('/n', descending=True)"),
+        (DeclaredOrder((SortKey("/n desc"),)), "/n desc", "SortKey('/n', descending=True)"),
+    ],
+)
+def test_collection_order_with_a_direction_in_its_path_is_refused(order: Any, path: str, fix: str) -> None:
+    problem = f"orders[1] has the path {path!r}, which is not a declared field: write {fix}"
+    with pytest.raises(ValueError, match=re.escape(problem)):
+        put(fields={"/n": "number", "/m": "text", "/IMDB Rating": "number"}, orders=["/n", order])
+
+
+def test_collection_order_of_a_field_whose_name_ends_like_a_direction_is_sent() -> None:
+    (order,) = put(fields={"/n desc": "number"}, orders=["/n desc"]).orders
+    assert [key.path for key in order.keys] == ["/n desc"]
 
 
 def test_collection_schema_is_sent_as_text() -> None:

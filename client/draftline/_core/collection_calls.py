@@ -65,11 +65,13 @@ def put_collection(
     validate_only: bool,
     request_id: str | None,
 ) -> Call[pb.PutCollectionRequest, pb.PutCollectionResponse, Collection]:
+    fields_sent = declared_fields(fields)
+    paths = {each.path for each in fields_sent}
     request = pb.PutCollectionRequest(
         tenant_id=tenant_id,
         collection=collection,
-        fields=declared_fields(fields),
-        orders=[declared_order(order) for order in orders],
+        fields=fields_sent,
+        orders=[declared_order(f"orders[{index}]", order, paths) for index, order in enumerate(orders)],
         json_schema="" if json_schema is None else json_of("json_schema", json_schema),
         history=pb.ChangeHistory.Value(f"CHANGE_HISTORY_{ChangeHistory(history).name}"),
         statistics=[declared_statistic(each) for each in statistics],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 from draftline._core.arguments import checked_value
@@ -98,12 +98,21 @@ def declared_fields(
     ]
 
 
-def declared_order(order: OrderLike) -> collection_pb2.DeclaredOrder:
+def declared_order(name: str, order: OrderLike, paths: Container[str]) -> collection_pb2.DeclaredOrder:
+    """Return the message for an order of the fields at `paths`.
+
+    Raise ValueError, naming the argument, for a text with a direction, unless a field has the text as its path.
+    """
     if isinstance(order, DeclaredOrder):
         order = order.keys
     elif isinstance(order, (SortKey, str)):
         order = (order,)
     keys = [SortKey(each) if isinstance(each, str) else each for each in order]
+    for key in keys:
+        path, _, direction = key.path.rpartition(" ")
+        if path and direction.lower() in ("asc", "desc") and key.path not in paths:
+            fix = f"SortKey({path!r}, descending=True)" if direction.lower() == "desc" else repr(path)
+            raise ValueError(f"{name} has the path {key.path!r}, which is not a declared field: write {fix}")
     return collection_pb2.DeclaredOrder(
         keys=[collection_pb2.SortKey(path=key.path, descending=key.descending) for key in keys]
     )
