@@ -128,7 +128,9 @@ class DraftServiceServicer(object):
     def ListDraftUsers(self, request, context):
         """Lists the users of a tenant that have drafts, sorted by id (AIP-132), with the number and the times
         of their drafts and without their content. Requires the permission `draft:admin`; each call is
-        logged. A page costs as much as reading the drafts of its users once.
+        logged. A page costs as much as reading the drafts of its users once. With `collection`, it also
+        reads the index entries of the drafts in other collections, of its users and of the users in
+        between: if few users have drafts in the collection, those of all drafts of the tenant.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

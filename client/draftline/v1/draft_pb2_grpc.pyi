@@ -62,7 +62,9 @@ class DraftServiceStub:
     ListDraftUsers: _grpc.UnaryUnaryMultiCallable[_draft_pb2.ListDraftUsersRequest, _draft_pb2.ListDraftUsersResponse]
     """Lists the users of a tenant that have drafts, sorted by id (AIP-132), with the number and the times
     of their drafts and without their content. Requires the permission `draft:admin`; each call is
-    logged. A page costs as much as reading the drafts of its users once.
+    logged. A page costs as much as reading the drafts of its users once. With `collection`, it also
+    reads the index entries of the drafts in other collections, of its users and of the users in
+    between: if few users have drafts in the collection, those of all drafts of the tenant.
     """
     GetStatistics: _grpc.UnaryUnaryMultiCallable[_draft_pb2.GetStatisticsRequest, _draft_pb2.GetStatisticsResponse]
     """Returns counts, sums and so on of groups of records, exactly and from one snapshot: of the
@@ -106,7 +108,9 @@ class DraftServiceAsyncStub(DraftServiceStub):
     ListDraftUsers: _aio.UnaryUnaryMultiCallable[_draft_pb2.ListDraftUsersRequest, _draft_pb2.ListDraftUsersResponse]  # type: ignore[assignment]
     """Lists the users of a tenant that have drafts, sorted by id (AIP-132), with the number and the times
     of their drafts and without their content. Requires the permission `draft:admin`; each call is
-    logged. A page costs as much as reading the drafts of its users once.
+    logged. A page costs as much as reading the drafts of its users once. With `collection`, it also
+    reads the index entries of the drafts in other collections, of its users and of the users in
+    between: if few users have drafts in the collection, those of all drafts of the tenant.
     """
     GetStatistics: _aio.UnaryUnaryMultiCallable[_draft_pb2.GetStatisticsRequest, _draft_pb2.GetStatisticsResponse]  # type: ignore[assignment]
     """Returns counts, sums and so on of groups of records, exactly and from one snapshot: of the
@@ -183,7 +187,9 @@ class DraftServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_draft_pb2.ListDraftUsersResponse, _abc.Awaitable[_draft_pb2.ListDraftUsersResponse]]:
         """Lists the users of a tenant that have drafts, sorted by id (AIP-132), with the number and the times
         of their drafts and without their content. Requires the permission `draft:admin`; each call is
-        logged. A page costs as much as reading the drafts of its users once.
+        logged. A page costs as much as reading the drafts of its users once. With `collection`, it also
+        reads the index entries of the drafts in other collections, of its users and of the users in
+        between: if few users have drafts in the collection, those of all drafts of the tenant.
         """
 
     @_abc_1.abstractmethod
