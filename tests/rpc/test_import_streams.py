@@ -187,7 +187,7 @@ def test_imports_beside_overlapping_batches_all_succeed(records: Records) -> Non
     assert len({json.dumps(records.content(name), sort_keys=True) for name in names}) == 1
 
 
-LONG = length("LONG_IMPORT", 40_000, soak=100_000)  # records
+LONG = length("LONG_IMPORT", 25_000, soak=100_000)  # records
 MEASURE = """
 import resource, sys
 from pathlib import Path

@@ -94,7 +94,7 @@ async def test_tallies_are_exact_after_any_writes_and_folds(
 async def test_tallies_are_exact_after_concurrent_writes_with_builds_and_folds_among_them(
     database: Database, tenant_id: str, seed: int
 ) -> None:
-    worlds = [LoggedWorld(database, tenant_id, partial_updates=number % 3 > 0) for number in range(6)]
+    worlds = [LoggedWorld(database, tenant_id, partial_updates=number % 3 > 0) for number in range(4)]
     tallies = tallies_of(database)
     await random_writes(worlds[0], random.Random(99), 20)
     writers = [
