@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from draftline import AsyncClient, DraftEdit, SyncRecord
-from draftline.errors import DraftlineError, NotFoundError
+from draftline.errors import DraftlineError
 from support.crash_harness import Stage, staged
 from support.recorded_upstream import (
     FAMILY_FIELDS,
@@ -151,15 +151,9 @@ class Tenant:
             await asyncio.sleep(2.0)
 
     async def _take_theirs(self, found: SyncRecord) -> None:
-        here: Mapping[str, Any] = {}
-        with suppress(NotFoundError):
-            record = await self.client.get_content("parts", found.record_id)
-            if record.version != found.version:
-                return
-            here = record.content
         for conflict in found.sync.conflicts:
-            name = conflict.path[1:]
-            self.writes.decided.add((found.record_id, name, str(tidy(here.get(name)))))
+            # The value that the list shows. A decision at this version must not replace another one.
+            self.writes.decided.add((found.record_id, conflict.path[1:], str(tidy(conflict.mine))))
             if not conflict.path:
                 self.writes.deleted.add(found.record_id)
                 self.writes.replaced.add(found.record_id)
