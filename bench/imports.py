@@ -28,7 +28,7 @@ COLUMNS = (
 )  # fmt: skip
 ENTRY_COLUMNS = ("tenant_id", "collection", "order_id", "key", "record_id")
 ENTRIES = f"""SELECT {", ".join(ENTRY_COLUMNS)} FROM draftline.order_entry
-    WHERE tenant_id = $1 AND collection = $2 ORDER BY order_id, key, record_id"""  # noqa: S608
+    WHERE tenant_id = $1 AND collection = $2 ORDER BY order_id, key, record_id"""  # noqa: S608 - the columns above
 
 
 def measure(environment: Environment, sizes: Sizes, measurements: Measurements) -> None:
@@ -51,7 +51,7 @@ async def empty(url: str, tenant_id: str, collection: str) -> None:
     try:
         for table in ("record", "order_entry"):
             condition = "WHERE tenant_id = $1 AND collection = $2"
-            await connection.execute(f"DELETE FROM draftline.{table} {condition}", tenant_id, collection)  # noqa: S608
+            await connection.execute(f"DELETE FROM draftline.{table} {condition}", tenant_id, collection)  # noqa: S608 - the tables above
             await connection.execute(f"VACUUM ANALYZE draftline.{table}")
         await connection.execute("CHECKPOINT")
     finally:
