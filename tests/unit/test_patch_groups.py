@@ -30,6 +30,7 @@ class Stream:
         self.most_running = 0
         self.applied: list[list[str]] = []
         self.never = False  # the service gives no outcome
+        self.put_back_is_late = False  # the time limit passes while writes are put back
         self.admission = Admission(AdmissionOptions(slots, 1_000, 5.0))
         self._limit_s = limit_s
 
@@ -83,6 +84,8 @@ class Stream:
         self.alone[write.index] = type(write.error).__name__ if write.error else ""
 
     async def _run_together(self, writes: Sequence[StreamedWrite]) -> None:
+        for write in writes:
+            write.is_late = self.put_back_is_late and bool(self.applied)
         await self._groups.run(writes)
 
 
@@ -132,3 +135,11 @@ async def test_patches_that_exceed_their_time_limit_end_as_late() -> None:
     assert sorted(stream.late) == [0, 1]
     assert stream.completed == []
     assert stream.alone == {}
+
+
+async def test_patches_that_become_late_while_they_are_put_back_are_not_applied() -> None:
+    stream = Stream({}, slots=1)
+    stream.put_back_is_late = True
+    await stream.run(*films("a", "b", "c"))
+    assert (stream.completed, stream.late) == ([0], [1, 2])
+    assert stream.applied == [["a"]]

@@ -79,14 +79,18 @@ class Batcher(Generic[E, R]):
         """Submit calls to one lane, and return when all have ended.
 
         `ended` is called with the index and the result or the error of each as soon as it is known. It must not raise.
+        If this is cancelled, it is not called any more.
         """
         left, all_ended = len(submissions), asyncio.get_running_loop().create_future()
+        is_cancelled = False
 
         def note_end(index: int, result: asyncio.Future[R]) -> None:
             nonlocal left
             left -= 1
             if not left and not all_ended.done():
                 all_ended.set_result(None)
+            if is_cancelled:
+                return
             if not result.cancelled():
                 ended(index, result.exception() or result.result())
             elif not all_ended.cancelled():
@@ -99,6 +103,7 @@ class Batcher(Generic[E, R]):
         try:
             await all_ended
         except asyncio.CancelledError:
+            is_cancelled = True  # callbacks of results that are known already may be about to run
             for call in calls:
                 call.result.cancel()
             for group in {call.group for call in calls if call.group is not None}:

@@ -78,21 +78,27 @@ class PatchGroups:
     async def run(self, writes: Sequence[StreamedWrite]) -> None:
         """Run patches of different records. Each ends, or is given back to the runner."""
         left = dict.fromkeys(writes)
+        if writes[0].is_late:  # while they were put back; all have the same time limit
+            self._end_late(writes)
+            return
         try:
             await self._run(left)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if not any(write.is_late for write in left) or task is None or task.uncancel():
                 raise
-            for write in left:  # all have the same time limit
-                self._stream.complete_late(write)
-                self._runner.end(write)
+            self._end_late(list(left))
             return
         except Exception as error:
             for write in left:
                 write.error = error
         for write in left:
             self._runner.run_alone(write)
+
+    def _end_late(self, writes: Sequence[StreamedWrite]) -> None:
+        for write in writes:
+            self._stream.complete_late(write)
+            self._runner.end(write)
 
     async def _run(self, left: dict[StreamedWrite, None]) -> None:
         """Run patches, and remove from `left` those that have ended or are put back."""
