@@ -13,6 +13,7 @@ import draftline
 import pytest
 from draftline import Patch
 from draftline_server.domain.errors import DatabaseUnavailableError
+from draftline_server.store.driver_errors import UnforeseenError
 from draftline_server.store.lists.field_names import FieldNames
 from support.server_process import invoked
 
@@ -33,8 +34,9 @@ def test_failed_condition_names_the_field_that_is_unknown(client: draftline.Clie
     assert [each.field for each in caught.value.field_violations] == ["condition"]
     with pytest.raises(draftline.ConditionNotMetError, match=HINT):
         client.delete_content("films", "1", **wrong)
-    with pytest.raises(draftline.ConditionNotMetError, match=HINT):
-        client.batch_patch_content("films", [Patch("1", {"n": 1}, **wrong)])
+    with pytest.raises(draftline.ConditionNotMetError, match=HINT) as caught:
+        client.batch_patch_content("films", [Patch("2", {"n": 1}, allow_missing=True), Patch("1", {"n": 1}, **wrong)])
+    assert [each.field for each in caught.value.field_violations] == ["requests[1].condition"]
     with pytest.raises(draftline.ConditionNotMetError, match=r"does not satisfy the condition$"):
         client.patch_content("films", "1", {"n": 1}, condition='owner = "bob"')
 
@@ -76,13 +78,18 @@ def test_known_fields_and_those_of_the_record_are_not_reported(client: draftline
         client.patch_content("notes", "1", {"n": 2}, condition="n = 1")
 
 
+@pytest.mark.parametrize(
+    "error", [DatabaseUnavailableError("the database is unreachable"), UnforeseenError("22023", "")]
+)
 def test_write_that_is_done_does_not_fail_with_its_warnings(
-    client: draftline.Client, monkeypatch: pytest.MonkeyPatch
+    client: draftline.Client, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    async def unavailable(*_: Any, **__: Any) -> Any:
-        raise DatabaseUnavailableError("the database is unreachable")
+    async def fails(*_: Any, **__: Any) -> Any:
+        raise error
 
-    monkeypatch.setattr(FieldNames, "unknown", unavailable)
+    monkeypatch.setattr(FieldNames, "unknown", fails)
+    with pytest.raises(draftline.ConditionNotMetError):
+        client.patch_content("films", "1", {"n": 1}, condition='onwer = "bob"')
     patched = client.patch_content("films", "1", {"n": 1}, condition='NOT onwer = "bob"')
     assert (patched.record.version, patched.warnings) == (2, ())
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, TypeAlias, TypeVar
 
 from draftline.v1 import content_pb2, types_pb2
@@ -25,6 +25,7 @@ from ..domain.filters.parser import parse_filter
 from ..domain.records import Actor
 from ..store.lists.field_names import FieldNames, UnknownField, has_path, is_in
 from .mapping.drafts import to_field_warning
+from .status import internal_error
 
 M = TypeVar("M", bound=Message)
 
@@ -52,10 +53,9 @@ class ConditionWarnings:
         try:
             response = await outcome
         except ConditionNotMetError as error:
-            raise await self._explained(error, actor, conditions) from None
-        with suppress(DraftlineError, TimeoutError):
-            async with asyncio.timeout(MAX_LOOKUP_S):
-                await self._add(response, request, actor, conditions)
+            raise await self._explained(error, request, actor, conditions) from None
+        async with _looking_up(request):
+            await self._add(response, request, actor, conditions)
         return response
 
     async def _add(self, response: Any, request: Any, actor: Actor, conditions: list[Any]) -> None:
@@ -68,15 +68,18 @@ class ConditionWarnings:
             if warned == MAX_WARNED:
                 return
 
-    async def _explained(self, error: ConditionNotMetError, actor: Actor, conditions: list[Any]) -> DraftlineError:
+    async def _explained(
+        self, error: ConditionNotMetError, request: Any, actor: Actor, conditions: list[Any]
+    ) -> DraftlineError:
         """Return the error with the first unknown name of a condition of its record, if there is one."""
-        failed = [item for item in conditions if item.record_id == error.metadata.get("record_id") and item.condition]
-        with suppress(DraftlineError, TimeoutError):
-            async with asyncio.timeout(MAX_LOOKUP_S):
-                for item in failed:
-                    for unknown in await self._unknown(actor, item):
-                        text = f"{error.message}; {unknown.message}"
-                        return ConditionNotMetError(text, fields=[("condition", unknown.message)], **error.metadata)
+        async with _looking_up(request):
+            for index, item in enumerate(conditions):
+                if item.record_id != error.metadata.get("record_id") or not item.condition:
+                    continue
+                field = f"requests[{index}].condition" if isinstance(request, BatchRequest) else "condition"
+                for unknown in await self._unknown(actor, item):
+                    text = f"{error.message}; {unknown.message}"
+                    return ConditionNotMetError(text, fields=[(field, unknown.message)], **error.metadata)
         return error
 
     async def _unknown(self, actor: Actor, item: Any, content: types_pb2.Document | None = None) -> list[UnknownField]:
@@ -106,6 +109,18 @@ class ConditionWarnings:
             if len(self._known) > MAX_KNOWN:
                 self._known.popitem(last=False)
         return is_known
+
+
+@asynccontextmanager
+async def _looking_up(request: Any) -> AsyncIterator[None]:
+    """Limit a look-up of names in time, and end it at any error: the outcome of the write is known already."""
+    try:
+        async with asyncio.timeout(MAX_LOOKUP_S):
+            yield
+    except (DraftlineError, TimeoutError):
+        pass
+    except Exception as error:
+        internal_error(error, request.DESCRIPTOR.full_name)
 
 
 def _fields_of(condition: str) -> Sequence[Path]:
