@@ -6,8 +6,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import draftline
+import grpc
 import pytest
 from draftline import DraftEdit, op
+from draftline._core.session_drafts import new_session
 from support.both_clients import Connect
 from support.scripted_server import ScriptedServer, failure
 
@@ -117,6 +119,15 @@ async def test_session_with_a_label_keeps_a_draft_whose_change_refused_its_edit(
             await films.save_draft("movies", "m-1", {"b": 2}, session_id="mine")
             await session.edit("m-1", {"a": 3})
     assert await contents(films, "drafts_only") == {"m-1": {"n": 1, "a": 1, "b": 2}}
+
+
+def test_refused_edit_leaves_the_outcome_of_an_earlier_one_unknown() -> None:
+    drafts = new_session("movies", session_id="mine", change_reason="", conflict_policy="reject")
+    drafts.versions["m-1"] = 1
+    edits = [DraftEdit("m-1", {"a": 1})]
+    drafts.note_error(drafts.expecting(edits), draftline.DraftlineError(grpc.StatusCode.UNAVAILABLE, ""))
+    drafts.note_error(drafts.expecting(edits), draftline.DraftlineError(grpc.StatusCode.ABORTED, ""))
+    assert drafts.discarded() == {"m-1": None}
 
 
 async def test_session_takes_a_policy_and_a_label(films: Any, others: Any) -> None:

@@ -10,6 +10,7 @@ another process raises an error.
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -45,13 +46,13 @@ class SessionDrafts:
     results: Results[CommitResult] = field(default_factory=lambda: Results([], ""))
     may_have_drafts: bool = False
     is_label_shared: bool = False  # other drafts may have the session's id, because the caller chose it
-    _unconfirmed: set[str] = field(default_factory=set)  # the records of saves whose outcome is not known
+    _unconfirmed: Counter[str] = field(default_factory=Counter)  # by record, the saves whose outcome is not known
 
     def expecting(self, edits: Iterable[DraftEdit]) -> list[DraftEdit]:
         """Return the edits, with the draft version that the session expects filled in where it is not given."""
         edits = checked_value("edits", edits, Iterable[DraftEdit])
         self.may_have_drafts = True
-        self._unconfirmed |= {edit.record_id for edit in edits}
+        self._unconfirmed.update(edit.record_id for edit in edits)
         return [
             replace(edit, expected_draft_version=self.versions.get(edit.record_id, 0))
             if edit.expected_draft_version is None
@@ -66,7 +67,7 @@ class SessionDrafts:
     def note(self, edits: Sequence[DraftEdit], results: Sequence[SaveResult]) -> None:
         """Record the new draft versions; a deleted creation leaves no draft."""
         for edit, result in zip(edits, results, strict=True):
-            self._unconfirmed.discard(edit.record_id)
+            self._unconfirmed.pop(edit.record_id, None)
             if result.record is not None:
                 self.versions[edit.record_id] = result.record.draft_version
             else:
@@ -75,7 +76,7 @@ class SessionDrafts:
     def note_error(self, edits: Sequence[DraftEdit], error: DraftlineError) -> None:
         """Record that edits were refused; the outcome of a call that failed otherwise is not known."""
         if error.code in _NOT_WRITTEN:
-            self._unconfirmed -= {edit.record_id for edit in edits}
+            self._unconfirmed -= Counter(edit.record_id for edit in edits)  # keeps those of earlier saves
 
     def discarded(self) -> dict[str, int | None]:
         """Return the records whose drafts to discard, with the version that each must have; None: any."""
