@@ -383,9 +383,8 @@ def test_writes_of_a_stream_leave_the_queue_to_other_tenants(
             for name in names[:4]:
                 records.create(name, {"n": 1})
                 stack.enter_context(locked_record(database_url, name, tenant_id))
-            call = stub.StreamPatches(
-                iter([message(*(incremented(records, name, allow_missing=True) for name in names))]), timeout=TIMEOUT_S
-            )
+            patches = [incremented(records, name, allow_missing=name not in names[:4]) for name in names]
+            call = stub.StreamPatches(iter([message(*patches)]), timeout=TIMEOUT_S)
             until(lambda: running.app.server.calls.admission.waiting)
             created = stub.CreateContent.future(others.creation("a", {"n": 1}), timeout=TIMEOUT_S)
             until(lambda: created.done() or running.app.server.calls.admission.waiting > 1)
