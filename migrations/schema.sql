@@ -700,17 +700,34 @@ BEGIN
     DELETE FROM draftline.draft_order_entry AS e WHERE e.tenant_id = tenant AND e.ctid = ANY (entries);
 END $$;
 
+CREATE FUNCTION draftline.delete_draft_rows(tenant text, drafts tid[]) RETURNS void
+    LANGUAGE plpgsql
+    SET enable_seqscan TO 'off'
+    SET enable_indexscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET plan_cache_mode TO 'force_generic_plan'
+    AS $$
+BEGIN
+    DELETE FROM draftline.draft AS d WHERE d.tenant_id = tenant AND d.ctid = ANY (drafts);
+END $$;
+
 CREATE FUNCTION draftline.delete_drafts(tenant text, collection_id text, user_ids text[], record_ids text[]) RETURNS bigint
     LANGUAGE plpgsql
+    SET enable_seqscan TO 'off'
+    SET plan_cache_mode TO 'force_generic_plan'
     AS $$
 DECLARE
-    old record;
+    drafts tid[] := ARRAY(
+        SELECT d.ctid
+        FROM unnest(user_ids, record_ids) AS p (user_id, record_id)
+        CROSS JOIN LATERAL (
+            SELECT d.ctid FROM draftline.draft AS d
+            WHERE d.tenant_id = tenant AND d.user_id = p.user_id AND d.collection = collection_id
+              AND d.record_id = p.record_id
+            OFFSET 0
+        ) AS d);
 BEGIN
-    FOR old IN SELECT p.* FROM unnest(user_ids, record_ids) AS p (user_id, record_id) LOOP
-        DELETE FROM draftline.draft AS d
-        WHERE d.tenant_id = tenant AND d.user_id = old.user_id AND d.collection = collection_id
-          AND d.record_id = old.record_id;
-    END LOOP;
+    PERFORM draftline.delete_draft_rows(tenant, drafts);
     RETURN cardinality(record_ids);
 END $$;
 
@@ -1788,68 +1805,114 @@ CREATE FUNCTION draftline.order_key(content jsonb, keys jsonb) RETURNS bytea
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     AS $$
 DECLARE
-    digits CONSTANT text := '0123456789abcdef';
-    inverted CONSTANT text := 'fedcba9876543210';
     key jsonb;
-    path jsonb;
     value jsonb;
-    number numeric;
-    is_inverted boolean;
-    is_signed boolean;
-    significant text;
-    part text;
-    hex text := '';
+    value_text text;
+    type text;
+    is_descending boolean;
+    digits text;
+    part bytea;
+    result bytea;
 BEGIN
     FOR index IN 0 .. jsonb_array_length(keys) - 1 LOOP
         key := keys -> index;
-        path := key -> 'path';
-        value := content -> (path ->> 0);
-        FOR depth IN 1 .. jsonb_array_length(path) - 1 LOOP
-            value := value -> (path ->> depth);
-        END LOOP;
-        is_inverted := coalesce((key -> 'descending')::boolean, false);
-        is_signed := false;
-        CASE key ->> 'type'
-        WHEN 'TEXT' THEN
-            part := '0' || encode(convert_to(draftline.indexed_text_at(value, '{}'), 'UTF8'), 'hex') || '00';
-            IF is_inverted THEN
-                part := '0' || translate(substr(part, 2), digits, inverted);
-            END IF;
-            is_inverted := false;
-        WHEN 'NUMBER' THEN
-            number := draftline.number_at(value, '{}');
-            IF number = 0 THEN
-                part := '8';
-            ELSE
-                part := trim_scale(abs(number))::text;
-                significant := ltrim(replace(part, '.', ''), '0');
-                -- The number is 0.significant * 10 ^ exponent.
-                part := '9' || to_hex(128 + length(split_part(part, '.', 1))
-                        - length(replace(part, '.', '')) + length(significant))
-                    || translate(rtrim(significant, '0'), '0123456789', '123456789a') || '0';
-                part := part || CASE WHEN length(part) % 2 = 0 THEN '0' ELSE '' END;
-                is_inverted := is_inverted <> (number < 0);
-            END IF;
-        WHEN 'BOOLEAN' THEN
-            part := CASE draftline.boolean_at(value, '{}') WHEN true THEN '9' WHEN false THEN '6' END;
-        WHEN 'DATE' THEN
-            part := encode(date_send(draftline.date_at(value, '{}')), 'hex');
-            is_signed := true;
-        WHEN 'TIMESTAMP' THEN
-            part := encode(timestamptz_send(draftline.instant_at(value, '{}')), 'hex');
-            is_signed := true;
-        END CASE;
-        IF is_inverted THEN
-            part := translate(part, digits, inverted);
+        value := content -> (key #>> '{path,0}');
+        IF jsonb_array_length(key -> 'path') > 1 THEN
+            FOR depth IN 1 .. jsonb_array_length(key -> 'path') - 1 LOOP
+                value := value -> (key -> 'path' ->> depth);
+            END LOOP;
         END IF;
-        IF is_signed THEN
-            part := translate(left(part, 1), 'f0', '12') || substr(part, 2);
+        value_text := value #>> '{}';
+        type := key ->> 'type';
+        is_descending := coalesce(key -> 'descending' = 'true', false);
+        IF value_text IS NULL THEN
+            part := '\xff';
+        ELSIF type = 'TEXT' AND NOT is_descending THEN
+            part := CASE WHEN jsonb_typeof(value) = 'string' AND octet_length(value_text) <= 800
+                THEN '\x10' || convert_to(value_text, 'UTF8') || '\x00' ELSE '\xff' END;
+        ELSIF type = 'NUMBER' AND jsonb_typeof(value) = 'number' THEN
+            digits := btrim(replace(replace(value_text, '-', ''), '.', ''), '0');
+            part := CASE
+                WHEN octet_length(value_text) > 100 OR octet_length(digits) > 11
+                    THEN draftline.order_key_part(value, type, is_descending)
+                WHEN digits = '' THEN CASE WHEN is_descending THEN '\x17'::bytea ELSE '\x18'::bytea END
+                -- 0x0fff..., to invert all digits but the first, and 0x111111111111, to add one to each significant digit
+                ELSE substr(int8send(
+                    CASE WHEN is_descending <> starts_with(value_text, '-') THEN 1152921504606846975 ELSE 0 END
+                    # (CAST(CAST('x19'
+                            || to_hex(128 + octet_length(ltrim(replace(replace(value_text, '-', ''), '.', ''), '0'))
+                                - CASE strpos(value_text, '.') WHEN 0 THEN 0
+                                       ELSE octet_length(value_text) - strpos(value_text, '.') END)
+                            || rpad(digits, 12, '0') AS bit(64)) AS bigint)
+                        + ((18764998447377 >> (48 - 4 * octet_length(digits))) << (48 - 4 * octet_length(digits))))
+                ), 1, octet_length(digits) / 2 + 3) END;
+        ELSIF type = 'DATE' AND octet_length(value_text) = 10 AND value_text LIKE '____-__-__'
+                AND octet_length(replace(value_text, '-', '')) = 8
+                AND ltrim(replace(value_text, '-', ''), '0123456789') = ''
+                AND left(value_text, 4) <> '0000' AND substr(value_text, 6, 2) COLLATE "C" BETWEEN '01' AND '12'
+                AND right(value_text, 2) COLLATE "C" BETWEEN '01' AND '28' AND jsonb_typeof(value) = 'string' THEN
+            part := int4send(CASE WHEN is_descending THEN 536870911 ELSE 536870912 END
+                + CASE WHEN is_descending THEN -1 ELSE 1 END * (make_date(CAST(left(value_text, 4) AS int),
+                    CAST(substr(value_text, 6, 2) AS int), CAST(right(value_text, 2) AS int)) - date '2000-01-01'));
         ELSE
-            part := '1' || part;
+            part := draftline.order_key_part(value, type, is_descending);
         END IF;
-        hex := hex || coalesce(part, 'ff');
+        result := CASE WHEN index = 0 THEN part ELSE result || part END;
     END LOOP;
-    RETURN decode(hex, 'hex');
+    RETURN result;
+END $$;
+
+CREATE FUNCTION draftline.order_key_part(value jsonb, type text, is_descending boolean) RETURNS bytea
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+DECLARE
+    digits CONSTANT text := '0123456789abcdef';
+    inverted CONSTANT text := 'fedcba9876543210';
+    number numeric;
+    is_inverted boolean := is_descending;
+    is_signed boolean := false;
+    significant text;
+    part text;
+BEGIN
+    CASE type
+    WHEN 'TEXT' THEN
+        part := '0' || encode(convert_to(draftline.indexed_text_at(value, '{}'), 'UTF8'), 'hex') || '00';
+        IF is_inverted THEN
+            part := '0' || translate(substr(part, 2), digits, inverted);
+        END IF;
+        is_inverted := false;
+    WHEN 'NUMBER' THEN
+        number := draftline.number_at(value, '{}');
+        IF number = 0 THEN
+            part := '8';
+        ELSE
+            part := trim_scale(abs(number))::text;
+            significant := ltrim(replace(part, '.', ''), '0');
+            -- The number is 0.significant * 10 ^ exponent.
+            part := '9' || to_hex(128 + length(split_part(part, '.', 1))
+                    - length(replace(part, '.', '')) + length(significant))
+                || translate(rtrim(significant, '0'), '0123456789', '123456789a') || '0';
+            part := part || CASE WHEN length(part) % 2 = 0 THEN '0' ELSE '' END;
+            is_inverted := is_inverted <> (number < 0);
+        END IF;
+    WHEN 'BOOLEAN' THEN
+        part := CASE draftline.boolean_at(value, '{}') WHEN true THEN '9' WHEN false THEN '6' END;
+    WHEN 'DATE' THEN
+        part := encode(date_send(draftline.date_at(value, '{}')), 'hex');
+        is_signed := true;
+    WHEN 'TIMESTAMP' THEN
+        part := encode(timestamptz_send(draftline.instant_at(value, '{}')), 'hex');
+        is_signed := true;
+    END CASE;
+    IF is_inverted THEN
+        part := translate(part, digits, inverted);
+    END IF;
+    IF is_signed THEN
+        part := translate(left(part, 1), 'f0', '12') || substr(part, 2);
+    ELSE
+        part := '1' || part;
+    END IF;
+    RETURN decode(coalesce(part, 'ff'), 'hex');
 END $$;
 
 CREATE FUNCTION draftline.overlong_text(content jsonb, indexed_text jsonb, max_text_bytes integer) RETURNS text
@@ -2732,7 +2795,7 @@ CREATE TABLE draftline.alembic_version (
     version_num character varying(32) NOT NULL
 );
 
-COMMENT ON TABLE draftline.alembic_version IS 'revision 0027, for services of 0025 and later';
+COMMENT ON TABLE draftline.alembic_version IS 'revision 0028, for services of 0025 and later';
 
 CREATE SEQUENCE draftline.change_id
     START WITH 1

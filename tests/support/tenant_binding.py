@@ -23,6 +23,7 @@ FUNCTIONS = frozenset({
     "refresh_drafts", "content_at", "rebuilt_answer", "attributes_since", "move_order_entries",
     "move_draft_order_entries", "with_drafts", "append_tally", "tally_records", "delete_drafts",
     "delete_order_entries", "delete_draft_order_entries", "draft_order_entries", "delete_tally_rows",
+    "delete_draft_rows",
 })  # fmt: skip
 # Those that do so for all tenants.
 MAINTENANCE = frozenset({"add_change_partition", "drop_changes"})

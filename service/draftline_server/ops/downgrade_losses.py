@@ -31,6 +31,7 @@ LOSSES: Mapping[str, str] = {
     "0025": "the log of switchovers to partitioned tables",
     "0026": "the quotas of single tenants",
     "0027": "",
+    "0028": "",
 }
 
 
