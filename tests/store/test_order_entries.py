@@ -311,7 +311,7 @@ TOUCHED = Statement(
 
 @dataclass(frozen=True, slots=True)
 class PatchCosts:
-    """What a patch costs: its statements and, of its last one, the scans and rows by table, the buffers and the WAL."""
+    """The statements of a patch and, of its last one, the scans and rows by table, the buffers and the WAL."""
 
     statements: list[str]
     rows: dict[str, list[int]]

@@ -102,7 +102,19 @@ ANALYZE locked (record_id)
 -- name: log_imported
 -- Log what the import writes. Return how many records it creates and changes, and a digest of their ids and versions.
 -- `raced`: others have changed a record that is not locked. It must not be waited for now, because waiting for a record
--- while holding later ones may deadlock.
+-- while holding later ones may deadlock. It fails if an entry of a record exists already.
+-- include: imports.logged
+-- include: write_tail.move_locked_entries_once
+-- include: imports.logged_counts
+
+-- name: log_imported_again
+-- The same, for an import that was raced: entries that exist already stay.
+-- include: imports.logged
+-- include: write_tail.move_locked_entries
+-- include: imports.logged_counts
+
+-- fragment: logged
+-- The records that the import writes, and their log entries.
 WITH target AS (
     SELECT s.record_id, s.content, s.parent_id, s.position, r.content AS old_content, r.parent_id AS old_parent_id,
         r.position AS old_position, r.version, r.log_xact, r.deleted_at, coalesce(c.history, 'VALUES') AS history,
@@ -132,14 +144,29 @@ WITH target AS (
 ,
 -- include: write_tail.orders_of_collection
 ,
--- include: write_tail.move_locked_entries
+
+-- fragment: logged_counts
 SELECT count(*) FILTER (WHERE kind = 'CREATE') AS inserted, count(*) FILTER (WHERE kind <> 'CREATE') AS updated,
     sum(hashtextextended(record_id, version)) AS digest, EXISTS (SELECT FROM target WHERE raced) AS raced
 FROM logged
 
 -- name: upsert_imported
--- Replace the locked records that differ, and create the new ones; equal records stay. A record that was created since
--- the log was written is neither, so that the digest differs from the log's.
+-- Replace the locked records that differ, and create the new ones; equal records stay. It fails if a record was created since
+-- the log was written.
+-- include: imports.upserted
+    RETURNING record_id, version
+-- include: imports.upserted_counts
+
+-- name: upsert_imported_again
+-- The same, for an import that was raced. A record that was created since the log was written is neither, so that the digest
+-- differs from the log's.
+-- include: imports.upserted
+    ON CONFLICT (tenant_id, collection, record_id) DO NOTHING
+    RETURNING record_id, version
+-- include: imports.upserted_counts
+
+-- fragment: upserted
+-- Replaces and creates the records. What follows ends the insertion of the new ones.
 WITH updated AS (
     UPDATE draftline.record AS r
     SET content = s.content, version = r.version + 1, parent_id = s.parent_id, position = s.position,
@@ -162,8 +189,8 @@ WITH updated AS (
         ON r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = s.record_id
     WHERE r.record_id IS NULL
     ORDER BY s.record_id
-    ON CONFLICT (tenant_id, collection, record_id) DO NOTHING
-    RETURNING record_id, version
+
+-- fragment: upserted_counts
 ), upserted AS (
     SELECT record_id, version FROM updated UNION ALL SELECT record_id, version FROM created
 )
