@@ -99,16 +99,25 @@ class PatchStore:
         """Apply shared patches of one tenant and one collection with their change reasons, each as `patch` does.
 
         `ended` is called with the index and the outcome of each as soon as it is known; None: nothing was done, and
-        `patch` has to apply it.
+        `patch` has to apply it, because the spec was replaced meanwhile, or another call changed the same data.
         """
         if self._sharing is None:
             raise TypeError("the applier shares no statements")
         now = await self._database.now()
-        writes = [(Write(actor, ChangeSource.PATCH_CONTENT, now, reason), patch) for actor, patch, reason in patches]
+        # Again, because the spec may have been replaced while the database was asked for the time.
+        shared = [index for index, (actor, patch, _) in enumerate(patches) if self.is_shared(actor, patch)]
+        for index in set(range(len(patches))).difference(shared):
+            ended(index, None)
+        if not shared:
+            return
+        writes = [
+            (Write(actor, ChangeSource.PATCH_CONTENT, now, reason), patch)
+            for actor, patch, reason in (patches[index] for index in shared)
+        ]
 
-        def note_end(index: int, outcome: PatchResult | BaseException) -> None:
+        def note_end(number: int, outcome: PatchResult | BaseException) -> None:
             is_undone = isinstance(outcome, StaleCollectionSpecError | RacedError)
-            ended(index, None if is_undone else outcome)
+            ended(shared[number], None if is_undone else outcome)
 
         await self._sharing.apply_each(self._database, writes, note_end)
 
