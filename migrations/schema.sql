@@ -1338,7 +1338,7 @@ CREATE FUNCTION draftline.is_transform(operation jsonb) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$
     SELECT operation ->> 'op' IN ('increment', 'union', 'subtract')
-        OR (operation ->> 'op' IN ('add', 'copy') AND operation -> 'path' ->> -1 = '-')
+        OR (operation ->> 'op' IN ('add', 'copy') AND operation -> 'path' ->> -1 IS NOT DISTINCT FROM '-')
 $$;
 
 CREATE FUNCTION draftline.keep_log_order() RETURNS boolean

@@ -145,7 +145,7 @@ END $$;
 CREATE OR REPLACE FUNCTION draftline.is_transform(operation jsonb) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT operation ->> 'op' IN ('increment', 'union', 'subtract')
-        OR (operation ->> 'op' IN ('add', 'copy') AND operation -> 'path' ->> -1 = '-')
+        OR (operation ->> 'op' IN ('add', 'copy') AND operation -> 'path' ->> -1 IS NOT DISTINCT FROM '-')
 $$;
 
 -- Return one operation as an edit of the content before it. `after`: the content after the operation.

@@ -231,6 +231,29 @@ NOTHING = [
 ]
 
 
+WHOLE = [
+    [op("add", "", {"m": 1})],
+    [op("copy", "", source="/o")],
+    [op("move", "", source="/o")],
+    [op("replace", "", {"m": 1})],
+    [op("increment", "/n", 1), op("add", "", {"n": 1}), op("increment", "/n", 1)],
+    [op("replace", "", None), op("add", "", {})],
+    [op("replace", "", [1]), op("add", "/-", 2), op("add", "", {"m": 1})],
+]
+
+
+@pytest.mark.parametrize("steps", WHOLE)
+async def test_operations_on_the_whole_content_are_drafted(world: LoggedWorld, steps: Sequence[Operation]) -> None:
+    content: Any = {"n": 1, "o": {"n": 2}}
+    await world.create("1", content)
+    await drafted(world, *steps)
+    draft = await world.draft("ada", "1")
+    assert draft is not None
+    assert draft["merged"] == apply_operations(content, steps, Limits())
+    await world.commit("ada")
+    assert await content_of(world) == draft["merged"]
+
+
 @pytest.mark.parametrize("saves", [1, 2])
 @pytest.mark.parametrize("steps", NOTHING)
 async def test_operations_that_come_to_nothing_are_no_edit(

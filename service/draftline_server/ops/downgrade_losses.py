@@ -32,6 +32,7 @@ LOSSES: Mapping[str, str] = {
     "0026": "the quotas of single tenants",
     "0027": "",
     "0028": "",
+    "0029": "",
 }
 
 
