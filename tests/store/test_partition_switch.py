@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from urllib.parse import urlsplit
@@ -17,7 +18,7 @@ from draftline_server.partitions import session
 from draftline_server.partitions.conversion import partition_tables
 from draftline_server.partitions.copying import KeyedCopy
 from draftline_server.partitions.definitions import LayoutError, TableDefinition, read_definition
-from draftline_server.partitions.layout import TABLES
+from draftline_server.partitions.layout import TABLES, hash_partition, tenant_partition
 from draftline_server.partitions.mode import Mode, read_mode
 from draftline_server.partitions.obstacles import ObstacleError
 from draftline_server.partitions.pace import REST, Pace
@@ -319,6 +320,42 @@ async def test_properties_of_tables_are_the_same_after_switch_and_rollback(
     assert await writer.fetchval(LEFT) == 0
 
 
+async def test_what_users_added_to_the_tables_follows_the_switch(url: str, writer: asyncpg.Connection) -> None:
+    """Columns that PostgreSQL computes, tablespaces, and grants, of which copies get none by default privileges."""
+    space = f"space_{uuid.uuid4().hex[:8]}"
+    await writer.execute("SET allow_in_place_tablespaces = on")
+    await writer.execute(f"CREATE TABLESPACE {space} LOCATION ''")
+    try:
+        await writer.execute(
+            "ALTER DEFAULT PRIVILEGES IN SCHEMA draftline GRANT SELECT, DELETE ON TABLES TO pg_monitor, PUBLIC; "
+            "GRANT SELECT ON draftline.record TO pg_monitor; "
+            "ALTER TABLE draftline.record ADD COLUMN size int GENERATED ALWAYS AS (length(record_id)) STORED; "
+            "ALTER TABLE draftline.tally ADD COLUMN more bigint GENERATED ALWAYS AS (records + 1) STORED; "
+            f"ALTER TABLE draftline.draft SET TABLESPACE {space}; "
+            f"ALTER INDEX draftline.record_pkey SET TABLESPACE {space}"
+        )
+        before = await definitions(writer)
+        await start(url, tenants=("t1",))
+        for _, statement in WRITES.values():
+            await writer.execute(f"BEGIN; {statement}; COMMIT")
+        assert (await verified(url)).is_ok
+        await run(url, Switchover.switch)
+        for plain, switched in zip(before, await definitions(writer), strict=True):
+            assert (plain.grants, plain.tablespace) == (switched.grants, switched.tablespace)
+            assert [each.tablespace for each in plain.indexes] == [each.tablespace for each in switched.indexes]
+            for leaf in (hash_partition(plain.name, 1), tenant_partition(plain.name, "t1")):
+                found = await read_definition(writer, leaf)
+                assert (plain.grants, plain.tablespace) == (found.grants, found.tablespace)
+                assert sorted(each.tablespace or "" for each in plain.indexes) == sorted(
+                    each.tablespace or "" for each in found.indexes
+                )
+        await run(url, Switchover.cleanup)
+        assert await writer.fetchval("SELECT count(*) FROM draftline.record WHERE size = length(record_id)") > 300
+    finally:
+        await writer.execute("DROP SCHEMA draftline CASCADE")
+        await writer.execute(f"DROP TABLESPACE {space}")
+
+
 async def test_cleanup_after_the_switch_leaves_partitioned_tables_alone(
     copied_url: str, writer: asyncpg.Connection
 ) -> None:
@@ -355,6 +392,19 @@ OBSTACLES = {
     "index of an earlier version draft_order_0123456789abcdef0123456789abcdef on draft": "CREATE INDEX "
     "draft_order_0123456789abcdef0123456789abcdef ON draftline.draft (tenant_id, user_id)",
     "rule quiet on record": "CREATE RULE quiet AS ON DELETE TO draftline.record WHERE false DO NOTHING",
+    "row security enabled on sync_record": "ALTER TABLE draftline.sync_record ENABLE ROW LEVEL SECURITY",
+    "constraint that is not validated late on record": "ALTER TABLE draftline.record ADD CONSTRAINT late "
+    "CHECK (version > 1) NOT VALID",
+    "constraint without inheritance here on draft": "ALTER TABLE draftline.draft ADD CONSTRAINT here "
+    "CHECK (version > 0) NO INHERIT",
+    "exclusion constraint alone on draft": "ALTER TABLE draftline.draft ADD CONSTRAINT alone "
+    "EXCLUDE (tenant_id WITH =, user_id WITH =, collection WITH =, record_id WITH =)",
+    "deferrable constraint once on draft": "ALTER TABLE draftline.draft ADD CONSTRAINT once "
+    "UNIQUE (tenant_id, user_id, collection, record_id) DEFERRABLE",
+    "object table public.kept on draft": "CREATE TABLE public.kept (last draftline.draft)",
+    "object type public.one on tally": "CREATE DOMAIN public.one AS draftline.tally",
+    "object sequence draftline.numbers on record": "CREATE SEQUENCE draftline.numbers OWNED BY draftline.record.version",
+    "object cast from draftline.tally to character varying on tally": "CREATE CAST (draftline.tally AS varchar) WITH INOUT",
 }
 
 

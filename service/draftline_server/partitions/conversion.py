@@ -71,7 +71,7 @@ async def _lock_plain(connection: Any) -> list[str]:
 def conversion(definition: TableDefinition, tenants: Iterable[str] = (), modulus: int = MODULUS) -> list[str]:
     """Return the statements that replace a table by a partitioned one with the same rows."""
     table, copy = definition.name, definition.name + NEW
-    columns = ", ".join(quoted(column.name) for column in definition.columns)
+    columns = ", ".join(map(quoted, definition.written))
     return [
         *creation(definition, NEW, tenants, modulus),
         f"INSERT INTO {qualified(copy)} ({columns}) SELECT {columns} FROM {qualified(table)}",

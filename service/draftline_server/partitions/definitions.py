@@ -25,6 +25,7 @@ class Column:
     name: str
     options: tuple[str, ...]
     target: int | None
+    is_generated: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class Index:
     is_constraint: bool
     is_unique: bool
     comment: str | None
+    tablespace: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,8 @@ class TableDefinition:
     """A table of the service, as the catalogue describes it.
 
     `replica_identity` is one of pg_class.relreplident, and `triggers` are pairs of name and CREATE TRIGGER.
+    `default_roles` get privileges on each table that the user creates, whether they have any on this one or not.
+    A tablespace is None if it is that of the database.
     """
 
     name: str
@@ -71,6 +75,13 @@ class TableDefinition:
     triggers: tuple[tuple[str, str], ...]
     replica_identity: str
     replica_index: str | None
+    tablespace: str | None
+    default_roles: tuple[str, ...]
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """The columns that an INSERT names; PostgreSQL computes the others."""
+        return tuple(column.name for column in self.columns if not column.is_generated)
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -98,7 +109,9 @@ async def read_definition(connection: Any, name: str) -> TableDefinition:
         owner=None if table["owner"] == table["user_name"] else table["owner"],
         options=(*table["options"], *(f"toast.{option}" for option in table["toast_options"])),
         comment=table["comment"],
-        columns=tuple(Column(row["name"], tuple(row["options"]), row["target"]) for row in columns),
+        columns=tuple(
+            Column(row["name"], tuple(row["options"]), row["target"], row["is_generated"]) for row in columns
+        ),
         indexes=tuple(_index(row) for row in await fetch(connection, "indexes", name=name)),
         grants=tuple(
             Grant(row["role"], row["privilege"], row["column_name"], row["is_grantable"])
@@ -107,6 +120,8 @@ async def read_definition(connection: Any, name: str) -> TableDefinition:
         triggers=tuple((row["name"], row["definition"]) for row in await fetch(connection, "triggers", name=name)),
         replica_identity=table["replica_identity"],
         replica_index=table["replica_index"],
+        tablespace=table["tablespace"],
+        default_roles=tuple(row["role"] for row in await fetch(connection, "default_roles")),
     )
     if table["persistence"] != "p":
         raise LayoutError(f"the table draftline.{name} is not logged", f"run ALTER TABLE draftline.{name} SET LOGGED")
@@ -123,6 +138,7 @@ def _index(row: Any) -> Index:
         is_constraint=row["is_constraint"],
         is_unique=row["is_unique"],
         comment=row["comment"],
+        tablespace=row["tablespace"],
     )
 
 

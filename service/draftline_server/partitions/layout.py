@@ -80,9 +80,16 @@ def creation(
         *_rest_creation(definition, copy, modulus),
     ]
     return [
-        f"CREATE TABLE {qualified(copy)} (LIKE {qualified(table)} INCLUDING ALL EXCLUDING INDEXES)"
-        " PARTITION BY LIST (tenant_id)",
-        *(index_creation(index, copy, suffix) for index in definition.indexes),
+        *in_tablespace(
+            definition.tablespace,
+            f"CREATE TABLE {qualified(copy)} (LIKE {qualified(table)} INCLUDING ALL EXCLUDING INDEXES)"
+            " PARTITION BY LIST (tenant_id)",
+        ),
+        *(
+            statement
+            for index in definition.indexes
+            for statement in in_tablespace(index.tablespace, index_creation(index, copy, suffix))
+        ),
         *(
             f"COMMENT ON INDEX {qualified(with_suffix(index.name, suffix))} IS {literal(index.comment)}"
             for index in definition.indexes
@@ -92,6 +99,15 @@ def creation(
         *properties(definition, copy, suffix, is_parent=True),
         *(statement for statements in partitions for statement in statements),
     ]
+
+
+def in_tablespace(tablespace: str | None, statement: str) -> list[str]:
+    """Return the statement with those that make PostgreSQL use a tablespace for it; None: that of the database.
+
+    Partitions and their indexes get the tablespace of their parents.
+    """
+    setting = "SET LOCAL default_tablespace = "
+    return [statement] if tablespace is None else [setting + literal(tablespace), statement, f"{setting}''"]
 
 
 def _rest_creation(definition: TableDefinition, parent: str, modulus: int) -> list[list[str]]:
@@ -132,7 +148,7 @@ def tenant_table_creation(definition: TableDefinition, tenant_id: str, constrain
     like = f"LIKE {qualified(definition.name)} INCLUDING ALL EXCLUDING INDEXES"
     check = f"CONSTRAINT {quoted(constraint)} CHECK (tenant_id = {literal(tenant_id)})"
     created = f"CREATE TABLE {qualified(name)} ({like}, {check}){_storage(definition)}"
-    return [created, *_of_tenant(definition, tenant_id)]
+    return [*in_tablespace(definition.tablespace, created), *_of_tenant(definition, tenant_id)]
 
 
 def _of_tenant(definition: TableDefinition, tenant_id: str) -> list[str]:
@@ -173,6 +189,8 @@ def properties(definition: TableDefinition, table: str, suffix: str | None, *, i
     elif definition.replica_index is not None and suffix is not None:
         index = quoted(with_suffix(definition.replica_index, suffix))
         statements.append(f"ALTER TABLE {name} REPLICA IDENTITY USING INDEX {index}")
+    for role in definition.default_roles:
+        statements.append(f"REVOKE ALL ON {name} FROM {_role(role)}")
     return [*statements, *(_grant(grant, name) for grant in definition.grants)]
 
 
@@ -197,9 +215,12 @@ def _storage(definition: TableDefinition) -> str:
 
 def _grant(grant: Grant, table: str) -> str:
     columns = f" ({quoted(grant.column)})" if grant.column else ""
-    role = quoted(grant.role) if grant.role else "PUBLIC"
     option = " WITH GRANT OPTION" if grant.is_grantable else ""
-    return f"GRANT {grant.privilege}{columns} ON {table} TO {role}{option}"
+    return f"GRANT {grant.privilege}{columns} ON {table} TO {_role(grant.role)}{option}"
+
+
+def _role(name: str) -> str:
+    return quoted(name) if name else "PUBLIC"
 
 
 def triggers(definition: TableDefinition, table: str, except_for: Sequence[str] = ()) -> list[str]:

@@ -22,6 +22,12 @@ FIXES = {
     "function": "give the function a string body (AS $$...$$), or drop it until after the switch",
     "extended statistics": "drop the statistics object, and create it again after the switch",
     "index of an earlier version": "wait until the service has built the entries of its order and drops it",
+    "row security": "ALTER TABLE ... DISABLE ROW LEVEL SECURITY, and NO FORCE ROW LEVEL SECURITY",
+    "constraint that is not validated": "ALTER TABLE ... VALIDATE CONSTRAINT, or drop it",
+    "constraint without inheritance": "partitions would not have it: drop it, and add it without NO INHERIT",
+    "exclusion constraint": "drop it; partitioned tables do not have them in all versions of PostgreSQL",
+    "deferrable constraint": "the copy needs ON CONFLICT: make it NOT DEFERRABLE",
+    "object": "it refers to the table or to its row type by identity: drop it until after the switch",
     "child table": "drop the child table or its inheritance",
 }
 
@@ -80,6 +86,7 @@ async def drift(connection: Any, definition: TableDefinition, other_suffix: str)
     pairs: dict[str, tuple[object, object]] = {
         "owner": (definition.owner, copy.owner),
         "comment": (definition.comment, copy.comment),
+        "tablespace": (definition.tablespace, copy.tablespace),
         "storage options": (sorted(definition.options), sorted(copy.options)),
         "grants": (set(definition.grants), set(copy.grants)),
         "indexes": (_indexes(definition, ""), _indexes(copy, other_suffix)),
@@ -91,7 +98,7 @@ async def drift(connection: Any, definition: TableDefinition, other_suffix: str)
 
 def _indexes(definition: TableDefinition, suffix: str) -> set[tuple[object, ...]]:
     return {
-        (index.name.removesuffix(suffix), index.definition, index.is_unique, index.comment)
+        (index.name.removesuffix(suffix), index.definition, index.is_unique, index.comment, index.tablespace)
         for index in definition.indexes
     }
 

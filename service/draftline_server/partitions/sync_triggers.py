@@ -38,7 +38,7 @@ class Sync:
 
     @property
     def columns(self) -> list[str]:
-        return [quoted(column.name) for column in self.definition.columns]
+        return [quoted(column) for column in self.definition.written]
 
     @property
     def key(self) -> list[str]:

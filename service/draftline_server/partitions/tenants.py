@@ -217,7 +217,7 @@ def _move(definition: TableDefinition, tenant_id: str) -> Sequence[str]:
     rows of the tenant. It gets its indexes when it is attached, which is faster than keeping them up to date.
     """
     table, own = qualified(definition.name), tenant_partition(definition.name, tenant_id)
-    columns = ", ".join(quoted(column.name) for column in definition.columns)
+    columns = ", ".join(map(quoted, definition.written))
     of_tenant = f"tenant_id = {literal(tenant_id)}"
     order = f" ORDER BY {', '.join(map(quoted, definition.key))}" if definition.key else ""
     return [

@@ -41,7 +41,8 @@ LIMIT :limit
 -- name: set_session
 -- Keep a killed command from holding its locks for long, and print times alike in every session.
 SELECT set_config('client_connection_check_interval', '1s', false), set_config('timezone', 'UTC', false),
-    set_config('search_path', 'pg_catalog, pg_temp', false), set_config('application_name', 'draftline partitions', false)
+    set_config('search_path', 'pg_catalog, pg_temp', false), set_config('default_tablespace', '', false),
+    set_config('application_name', 'draftline partitions', false)
 
 -- name: lock_tool
 -- One command at a time works on partitions, and no migration runs beside it.
@@ -142,6 +143,27 @@ UNION ALL
 SELECT 'index of an earlier version', i.relname, t.relname
 FROM tables AS t JOIN pg_index AS x ON x.indrelid = t.oid JOIN pg_class AS i ON i.oid = x.indexrelid
 WHERE i.relname ~ '^(record|draft)_order_[0-9a-f]{32}$'
+UNION ALL
+SELECT 'row security', 'enabled', t.relname
+FROM tables AS t JOIN pg_class AS c ON c.oid = t.oid AND (c.relrowsecurity OR c.relforcerowsecurity)
+UNION ALL
+SELECT CASE WHEN k.contype = 'x' THEN 'exclusion constraint' WHEN k.condeferrable THEN 'deferrable constraint'
+    WHEN NOT k.convalidated THEN 'constraint that is not validated' ELSE 'constraint without inheritance' END,
+    k.conname, t.relname
+FROM tables AS t JOIN pg_constraint AS k ON k.conrelid = t.oid AND k.contype IN ('c', 'n', 'p', 'u', 'x')
+WHERE k.contype = 'x' OR k.condeferrable OR NOT k.convalidated OR (k.connoinherit AND k.contype IN ('c', 'n'))
+UNION ALL
+SELECT DISTINCT 'object', pg_describe_object(d.classid, d.objid, 0), t.relname
+FROM tables AS t
+JOIN pg_type AS y ON y.typrelid = t.oid
+JOIN pg_depend AS d ON d.refclassid = CAST('pg_class' AS regclass) AND d.refobjid = t.oid
+    OR d.refclassid = CAST('pg_type' AS regclass) AND d.refobjid IN (y.oid, y.typarray)
+LEFT JOIN pg_class AS c ON d.classid = CAST('pg_class' AS regclass) AND c.oid = d.objid
+WHERE d.deptype IN ('n', 'a', 'x')
+  AND d.classid <> ALL (ARRAY['pg_rewrite', 'pg_policy', 'pg_trigger', 'pg_proc', 'pg_statistic_ext', 'pg_constraint',
+      'pg_attrdef', 'pg_publication_rel', 'pg_subscription_rel']::regclass[])
+  AND (c.oid IS NULL OR NOT c.relispartition AND c.relkind NOT IN ('i', 'I', 't')
+      AND NOT EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhrelid = c.oid))
 UNION ALL
 SELECT 'child table', CAST(CAST(i.inhrelid AS regclass) AS text), t.relname
 FROM tables AS t

@@ -11,6 +11,7 @@ ORDER BY c.relname
 SELECT CAST(c.relkind AS text) AS kind, pg_get_userbyid(c.relowner) AS owner, current_user AS user_name,
     coalesce(o.reloptions, '{}') AS options, coalesce(t.reloptions, '{}') AS toast_options,
     obj_description(c.oid, 'pg_class') AS comment, CAST(c.relpersistence AS text) AS persistence,
+    (SELECT s.spcname FROM pg_tablespace AS s WHERE s.oid = c.reltablespace) AS tablespace,
     CAST(c.relreplident AS text) AS replica_identity,
     (SELECT i.relname FROM pg_index AS x JOIN pg_class AS i ON i.oid = x.indexrelid
         WHERE x.indrelid = c.oid AND x.indisreplident) AS replica_index
@@ -26,7 +27,7 @@ WHERE c.relnamespace = CAST('draftline' AS regnamespace) AND c.relname = CAST(:n
 -- name: columns
 -- Return the columns of a table in their order, with the options and the statistics target that the planner's statistics use.
 SELECT a.attname AS name, coalesce(a.attoptions, '{}') AS options, nullif(CAST(a.attstattarget AS int), -1) AS target,
-    a.attidentity <> '' AS is_identity
+    a.attidentity <> '' AS is_identity, a.attgenerated <> '' AS is_generated
 FROM pg_attribute AS a
 WHERE a.attrelid = CAST(format('draftline.%I', CAST(:name AS text)) AS regclass) AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attnum
@@ -36,6 +37,7 @@ ORDER BY a.attnum
 -- Indexes that earlier versions built for declared orders are left out: the service drops them.
 SELECT i.relname AS name, x.indisprimary AS is_primary, k.oid IS NOT NULL AS is_constraint, x.indisunique AS is_unique,
     obj_description(i.oid, 'pg_class') AS comment, CAST(coalesce(k.conname, '') AS text) AS constraint_name,
+    (SELECT s.spcname FROM pg_tablespace AS s WHERE s.oid = i.reltablespace) AS tablespace,
     coalesce(pg_get_constraintdef(k.oid), substr(pg_get_indexdef(i.oid), 1 + length(format('CREATE %sINDEX %I ON %s%I.%I',
         CASE WHEN x.indisunique THEN 'UNIQUE ' ELSE '' END, i.relname, CASE WHEN t.relkind = 'p' THEN 'ONLY ' ELSE '' END,
         'draftline', t.relname)))) AS definition,
@@ -63,6 +65,16 @@ CROSS JOIN LATERAL (
 ) AS g
 WHERE c.oid = CAST(format('draftline.%I', CAST(:name AS text)) AS regclass) AND g.grantee <> c.relowner
 ORDER BY role, g.column_name, g.privilege_type
+
+-- name: default_roles
+-- Return the roles to which PostgreSQL grants privileges on each table that this user creates. An empty role is PUBLIC.
+SELECT DISTINCT CASE WHEN g.grantee = 0 THEN '' ELSE pg_get_userbyid(g.grantee) END AS role
+FROM pg_default_acl AS d
+JOIN pg_roles AS r ON r.oid = d.defaclrole AND r.rolname = current_user
+CROSS JOIN LATERAL aclexplode(d.defaclacl) AS g
+WHERE d.defaclobjtype = 'r' AND g.grantee <> d.defaclrole
+  AND d.defaclnamespace IN (0, CAST('draftline' AS regnamespace))
+ORDER BY role
 
 -- name: triggers
 -- Return the triggers of a table. definition: from AFTER, BEFORE or INSTEAD OF on, without ON and the table.
