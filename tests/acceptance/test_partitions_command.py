@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import pty
+import re
+import shlex
+import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import asyncpg
+import click
 import pytest
 from draftline import Client
-from support.server_process import invoked
+from draftline_server.cli.partitions import partitions_group
+from support.server_process import DRAFTLINE, environment, invoked
 from support.servers import cloned, run_sql, serving
 
+RECORDS = (
+    "INSERT INTO draftline.record (tenant_id, collection, record_id, content, version, created_at, created_by, "
+    "updated_at, updated_by) SELECT 'acme', 'films', 'f-' || n, '{}', 1, now(), 'u', now(), 'u' "
+    "FROM generate_series(1, 300) AS n"
+)
 CATALOGUE = (
     "SELECT 'relation', oid::text, relname::text FROM pg_class UNION ALL "
     "SELECT 'function', oid::text, proname FROM pg_proc UNION ALL "
@@ -61,6 +74,34 @@ def dry_run(url: str, *arguments: str) -> list[str]:
     return sql
 
 
+def on_terminal(*arguments: str, **settings: object) -> tuple[str, int]:
+    """Run a command whose standard error is a terminal. Return what it shows there, and its exit status."""
+    terminal, other_end = pty.openpty()
+    environ = {**environment(**settings), "TERM": "xterm", "COLUMNS": "120"}
+    shown = b""
+    with subprocess.Popen([DRAFTLINE, *arguments], stderr=other_end, stdout=subprocess.DEVNULL, env=environ) as process:
+        os.close(other_end)
+        with suppress(OSError):  # Linux reports the end of a terminal as an error
+            while text := os.read(terminal, 100_000):
+                shown += text
+        os.close(terminal)
+    return shown.decode(), process.returncode
+
+
+@pytest.mark.parametrize("name", sorted(partitions_group.commands))
+def test_help_of_each_command_has_examples_that_are_accepted(name: str) -> None:
+    done = invoked("partitions", name, "--help")
+    assert (done.returncode, "--dry-run" in done.stdout, "--json" in done.stdout) == (0, True, True)
+    examples = re.findall(
+        r"^ +draftline partitions (\S+) ?([^|>\n]*)", done.stdout.partition("Examples:")[2], re.MULTILINE
+    )
+    assert len(examples) >= 2
+    assert {command for command, _ in examples} == {name}
+    assert any("--dry-run" in options for _, options in examples)
+    for _, options in examples:
+        partitions_group.commands[name].make_context(name, shlex.split(options), parent=click.Context(partitions_group))
+
+
 def test_commands_move_a_database_there_back_and_there_beside_a_service(url: str, folder: Path) -> None:
     planned = invoked("partitions", "plan", database_url=url)
     assert planned.returncode == 0
@@ -75,12 +116,15 @@ def test_commands_move_a_database_there_back_and_there_beside_a_service(url: str
         write("before")
         created = dry_run(url, "start", "--tenant", "acme")
         assert any("PARTITION BY LIST" in each for each in created)
+        assert any("pg_publication_rel" in each for each in dry_run(url, "plan"))
+        assert any("partition_switch_log" in each for each in dry_run(url, "status"))
         assert any("FOR KEY SHARE" in each for each in created)
         assert phase(url, "start", "--tenant", "acme", "--modulus", "2") == "COPIED"
         write("copied")
         refused = invoked("partitions", "switch", database_url=url)
         assert (refused.returncode, "not verified" in refused.stderr) == (1, True)
-        assert phase(url, "verify") == "COPIED"
+        assert any("FULL JOIN" in each for each in dry_run(url, "verify"))
+        assert phase(url, "status") == phase(url, "verify") == "COPIED"
         assert any("RENAME TO record_old" in each for each in dry_run(url, "switch"))
         assert phase(url, "switch") == "SWITCHED"
         write("switched")
@@ -109,10 +153,22 @@ def test_commands_move_a_database_there_back_and_there_beside_a_service(url: str
 def test_cleanup_before_the_switch_gives_up_the_copies(postgres_url: str, template: str, folder: Path) -> None:
     with cloned(postgres_url, template) as url:
         before = [row[2] for row in catalogue(url) if row[0] == "relation"]
-        assert phase(url, "start", "--modulus", "2") == "COPIED"
+        started = invoked("partitions", "start", "--modulus", "2", database_url=url)
+        assert (started.returncode, "copied record: rows 0" in started.stderr) == (0, True), started.stderr
+        assert "━" not in started.stderr, "there are no bars without a terminal"
         assert phase(url, "cleanup", "--yes", "--log", str(folder / "own.log")) == "NONE"
         assert [row[2] for row in catalogue(url) if row[0] == "relation"] == before
         assert "COPIED" not in (folder / "own.log").read_text()
+        assert json.loads(invoked("partitions", "plan", "--json", database_url=url).stdout)["obstacles"] == []
         run_sql(url, "CREATE PUBLICATION films FOR TABLE draftline.record")
         planned = invoked("partitions", "plan", database_url=url)
         assert (planned.returncode, "publication films on record" in planned.stdout) == (1, True)
+
+
+@pytest.mark.usefixtures("folder")
+def test_start_shows_bars_on_a_terminal(postgres_url: str, template: str) -> None:
+    with cloned(postgres_url, template) as url:
+        run_sql(url, RECORDS)
+        shown, status = on_terminal("partitions", "start", "--modulus", "2", database_url=url)
+        assert status == 0
+        assert re.search(r"record .*━.*300/300", shown)

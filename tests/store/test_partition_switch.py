@@ -403,8 +403,10 @@ OBSTACLES = {
     "UNIQUE (tenant_id, user_id, collection, record_id) DEFERRABLE",
     "object table public.kept on draft": "CREATE TABLE public.kept (last draftline.draft)",
     "object type public.one on tally": "CREATE DOMAIN public.one AS draftline.tally",
-    "object sequence draftline.numbers on record": "CREATE SEQUENCE draftline.numbers OWNED BY draftline.record.version",
-    "object cast from draftline.tally to character varying on tally": "CREATE CAST (draftline.tally AS varchar) WITH INOUT",
+    "object sequence draftline.numbers on record": "CREATE SEQUENCE draftline.numbers "
+    "OWNED BY draftline.record.version",
+    "object cast from draftline.tally to character varying on tally": "CREATE CAST (draftline.tally AS varchar) "
+    "WITH INOUT",
 }
 
 

@@ -19,8 +19,10 @@ from .partition_steps import (
     Step,
     StepOptions,
     confirm,
+    dry_run_option,
     log_option,
     print_phase,
+    print_sql,
     run_step,
     step_command,
     yes_option,
@@ -48,10 +50,11 @@ def partitions_group() -> None:
 
 
 @partitions_group.command("plan")
+@dry_run_option
 @json_option
 @click.pass_obj
 @reporting
-def plan_command(settings: Settings, *, as_json: bool) -> None:
+def plan_command(settings: Settings, *, dry_run: bool, as_json: bool) -> None:
     """Report tables, big tenants and obstacles, and change nothing.
 
     Exit status 1 if something prevents a start or a switch.
@@ -60,25 +63,34 @@ def plan_command(settings: Settings, *, as_json: bool) -> None:
     Examples:
       draftline partitions plan
       draftline partitions plan --json | jq .obstacles
+      draftline partitions plan --dry-run
     """
-    report, _ = run_step(settings, Switchover.plan, locks=False)
+    report, sql = run_step(settings, Switchover.plan, StepOptions(dry_run), locks=False)
+    if dry_run:
+        print_sql(sql, as_json=as_json)
+        return
     click.echo(json.dumps(report, default=str) if as_json else plan_text(report))
     sys.exit(bool(report["obstacles"]))
 
 
 @partitions_group.command("status")
+@dry_run_option
 @json_option
 @click.pass_obj
 @reporting
-def status_command(settings: Settings, *, as_json: bool) -> None:
+def status_command(settings: Settings, *, dry_run: bool, as_json: bool) -> None:
     """Report the phase, the rows copied, the triggers and the last steps.
 
     \b
     Examples:
       draftline partitions status
       draftline partitions status --json | jq -r .phase
+      draftline partitions status --dry-run
     """
-    report, _ = run_step(settings, Switchover.status, locks=False)
+    report, sql = run_step(settings, Switchover.status, StepOptions(dry_run), locks=False)
+    if dry_run:
+        print_sql(sql, as_json=as_json)
+        return
     click.echo(json.dumps(report, default=str) if as_json else status_text(report))
     sys.exit(bool(report["triggers_off"]))
 
@@ -121,11 +133,12 @@ def start_command(
 
 
 @partitions_group.command("verify")
+@dry_run_option
 @log_option
 @json_option
 @click.pass_obj
 @reporting
-def verify_command(settings: Settings, *, log_file: Path, as_json: bool) -> None:
+def verify_command(settings: Settings, *, dry_run: bool, log_file: Path, as_json: bool) -> None:
     """Compare both copies in one snapshot: rows and checksums by tenant, and triggers.
 
     Reports how the rows are distributed over the partitions, too. Exit status 1 if anything differs. `switch` needs a
@@ -134,9 +147,13 @@ def verify_command(settings: Settings, *, log_file: Path, as_json: bool) -> None
     \b
     Examples:
       draftline partitions verify
+      draftline partitions verify --dry-run
       draftline partitions verify --json | jq '.tables[] | {table, rows, checksum}'
     """
-    result, _ = run_step(settings, Switchover.verify, StepOptions(log_file=log_file))
+    result, sql = run_step(settings, Switchover.verify, StepOptions(dry_run, log_file=log_file))
+    if dry_run:
+        print_sql(sql, as_json=as_json)
+        return
     click.echo(json.dumps(result.as_json()) if as_json else verification_text(result))
     sys.exit(not result.is_ok)
 

@@ -17,7 +17,7 @@ from .mode import Mode, read_mode
 from .obstacles import ObstacleError, drift, names_in_use, obstacles
 from .pace import Pace
 from .session import Session
-from .switch_state import COPIED_ALL, Phase, State, fetch, phase_change, read_state
+from .switch_state import COPIED_ALL, SQL, Phase, State, fetch, phase_change, read_state
 from .sync_triggers import (
     COPY,
     OLD,
@@ -31,7 +31,7 @@ from .sync_triggers import (
     unmatched_creation,
 )
 from .sync_triggers import creation as trigger_creation
-from .verification import Verification, triggers_off, verify
+from .verification import Verification, comparison_sql, triggers_off, verify
 
 OLDEST_SERVICE = "0025"  # the first revision whose services know partitioned tables
 WRITES, ALL = "SHARE ROW EXCLUSIVE", "ACCESS EXCLUSIVE"
@@ -179,6 +179,9 @@ class Switchover:
         """Compare both copies and store the result. Before all rows are copied, they differ."""
         if self.state.phase not in (Phase.SYNCED, Phase.COPIED, Phase.SWITCHED):
             raise PhaseError("verify", self.state)
+        if self.session.dry_run:
+            self.session.sql += comparison_sql(self.syncs)
+            return Verification(self.state.phase)
         result = await verify(self.session.connection, self.state.phase, self.syncs, self.progress)
         await self.session.log("verified" if result.is_ok else "verification failed", phase=self.state.phase,
                                triggers_off=len(result.triggers_off), tables=result.summary())  # fmt: skip
@@ -278,6 +281,8 @@ class Switchover:
     async def plan(self) -> dict[str, Any]:
         """Return what a start would do, and what prevents it."""
         connection = self.session.connection
+        if self.session.dry_run:
+            return self._shown("table_sizes", "biggest_tenants", "obstacles", "not_owned", "old_services", "existing")
         mode = await read_mode(connection)
         found = await obstacles(connection, OLDEST_SERVICE, [*self.forward, *self.backward])
         if mode is Mode.PLAIN and self.state.phase is Phase.NONE:
@@ -288,9 +293,15 @@ class Switchover:
             "tables": await self.sizes(), "tenants": [dict(row) for row in tenants], "obstacles": found,
         }  # fmt: skip
 
+    def _shown(self, *queries: str) -> dict[str, Any]:
+        self.session.sql += [SQL[query].sql for query in queries]
+        return {}
+
     async def status(self) -> dict[str, Any]:
         """Return the phase, how far the copy is, the triggers, and the last steps."""
         connection = self.session.connection
+        if self.session.dry_run:
+            return self._shown("state", "table_sizes", "trigger_states", "read_log")
         under_way = self.state.phase not in (Phase.NONE, Phase.DONE)
         has_triggers = self.state.phase in (Phase.SYNCED, Phase.COPIED, Phase.SWITCHED)
         log = await fetch(connection, "read_log", limit=10)

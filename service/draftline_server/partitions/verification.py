@@ -72,6 +72,20 @@ async def verify(
     return result
 
 
+def comparison_sql(syncs: list[Sync]) -> list[str]:
+    """Return the statements that compare all tables."""
+    read = [text for sync in syncs for text in (_comparison(sync), _distribution(sync))]
+    return ["BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", *read, "COMMIT"]
+
+
+def _distribution(sync: Sync) -> str:
+    partitioned = sync.target if sync.target.endswith("_new") else sync.source
+    return (
+        f"SELECT r.tableoid::regclass::text AS name, count(*) AS n FROM {qualified(partitioned)} AS r "
+        "GROUP BY 1 ORDER BY 1"
+    )
+
+
 async def triggers_off(connection: Any, syncs: list[Sync]) -> list[str]:
     rows = await fetch(connection, "trigger_states", names=list(TABLES))
     on = {(row["name"], row["trigger"]) for row in rows if row["is_on"]}
@@ -80,11 +94,7 @@ async def triggers_off(connection: Any, syncs: list[Sync]) -> list[str]:
 
 async def _table(connection: Any, sync: Sync) -> TableReport:
     both = await connection.fetch(_comparison(sync))
-    partitioned = sync.target if sync.target.endswith("_new") else sync.source
-    distribution = await connection.fetch(
-        f"SELECT r.tableoid::regclass::text AS name, count(*) AS n FROM {qualified(partitioned)} AS r "
-        "GROUP BY 1 ORDER BY 1"
-    )
+    distribution = await connection.fetch(_distribution(sync))
     differing = [row for row in both if (row["n"], row["h"]) != (row["other_n"], row["other_h"])]
     keys = [
         key for row in differing[:MOST_TENANTS] for key in await _differing_rows(connection, sync, row["tenant_id"])
