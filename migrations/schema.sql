@@ -2795,7 +2795,7 @@ CREATE TABLE draftline.alembic_version (
     version_num character varying(32) NOT NULL
 );
 
-COMMENT ON TABLE draftline.alembic_version IS 'revision 0028, for services of 0025 and later';
+COMMENT ON TABLE draftline.alembic_version IS 'revision 0029, for services of 0025 and later';
 
 CREATE SEQUENCE draftline.change_id
     START WITH 1
