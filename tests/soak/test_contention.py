@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any
 
 import asyncpg
-from draftline import AsyncClient, ChangeKind, DraftEdit, DraftlineError, Patch, op
+from draftline import AsyncClient, ChangeKind, DeclaredRelation, DraftEdit, DraftlineError, Patch, op
 from support.servers import cloned, serving
 from support.soak_scale import IS_SOAK, length
 
@@ -23,7 +23,9 @@ PATCHERS, HELD = 36, 4
 SLICES = length("CONTENTION_SLICES", 2, soak=20)  # in which some records are held, and as many in which they are not
 SLICE_S = 0.5
 LEAST_PART = 0.9  # of the rate, and of the p99, of those whose records are not held
-COLLECTIONS = ("raced", "other")
+COLLECTIONS = ("raced", "other")  # the records of the first one name makers, by a relation that is checked
+MAKERS = [f"m-{number}" for number in range(4)]
+MAKER = DeclaredRelation("maker", "/maker", "makers", integrity="check")
 # What a caller may be told while others write the same; CONTENTION is for whoever lost a race over and over.
 EXPECTED = {
     "CONFLICT", "RECORD_EXISTS", "RECORD_NOT_FOUND", "RECORD_DELETED", "DRAFT_NOT_FOUND", "DRAFT_DELETES_RECORD",
@@ -53,9 +55,10 @@ class Caller:
             except DraftlineError as error:
                 self.done[f"{action.__name__} {error.reason}"] += 1
 
-    def _content(self) -> dict[str, int]:
+    def _content(self) -> dict[str, Any]:
         self._number += 1
-        return {self._random.choice("abcd"): self._number}
+        maker = {"maker": self._random.choice(MAKERS)} if self._random.random() < 0.5 else {}
+        return {self._random.choice("abcd"): self._number, **maker}
 
     def _some(self) -> list[str]:
         ids = RECORDS + NEW_RECORDS
@@ -85,7 +88,11 @@ class Caller:
         )
 
     async def batch(self, collection: str) -> None:
-        patches = [Patch(each, operations=[op.increment("/n")], allow_missing=True) for each in self._some()]
+        changes = [op.increment("/n"), op.add("/maker", self._random.choice(MAKERS))]
+        creates = self._random.random() < 0.5
+        patches = [
+            Patch(each, operations=[self._random.choice(changes)], allow_missing=creates) for each in self._some()
+        ]
         await self._client.batch_patch_content(collection, patches, allow_partial=True)
 
     async def revert(self, collection: str) -> None:
@@ -127,6 +134,8 @@ async def work(address: str) -> Counter[str]:
     clients = [AsyncClient(address, tenant_id="acme", user=f"u{number % 6}", timeout=120) for number in range(CALLERS)]
     callers = [Caller(client, number) for number, client in enumerate(clients)]
     try:
+        await clients[0].import_content("makers", [(each, {}) for each in MAKERS])
+        await clients[0].put_collection(COLLECTIONS[0], relations=[MAKER])
         for collection in COLLECTIONS:
             await clients[0].import_content(collection, [(each, {"n": 0}) for each in RECORDS])
         until = time.monotonic() + SOAK_S

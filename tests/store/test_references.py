@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import json
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,6 +20,8 @@ from draftline_server.store.collections.order_entries import OrderEntries
 from draftline_server.store.database import Database
 from draftline_server.store.relations.dangling import ReferenceChecker, count_dangling
 from draftline_server.store.relations.references import SQL
+from draftline_server.store.statements import Statement
+from draftline_server.store.transaction import Transaction
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.query_plans import explained, nodes
@@ -309,3 +312,59 @@ async def test_referring_records_are_found_by_the_index(world: World) -> None:
     scans = [node for node in nodes(plan) if node.get("Relation Name") == "order_entry"]
     assert scans
     assert all("(key = " in node["Index Cond"] and "order_id = " in node["Index Cond"] for node in scans)
+
+
+NAMING_BATCH = (
+    Patch(COLLECTION, "a", Delta('{"maker": "b"}', Strategy.DEEP)),
+    Patch(COLLECTION, "0", Delta('{"n": 1}', Strategy.DEEP)),
+)
+LOCKING: dict[str, Callable[[Races], Awaitable[Any]]] = {
+    "a batch": lambda races: races.world.patch_all(NAMING_BATCH),
+    "a batch that creates": lambda races: races.world.patch_all(creating(NAMING_BATCH)),
+    "a batch, fetched": lambda races: races.replacing.patch_all(NAMING_BATCH),
+    "a batch that creates, fetched": lambda races: races.replacing.patch_all(creating(NAMING_BATCH)),
+    "a commit": lambda races: races.world.commit("ada", of_records("0", "a"), allow_partial=True),
+}
+
+
+def creating(patches: Sequence[Patch]) -> list[Patch]:
+    return [replace(patch, allow_missing=True) for patch in patches]
+
+
+@pytest.mark.parametrize("write", LOCKING)
+async def test_write_that_holds_locks_waits_for_no_record_that_is_created_meanwhile(
+    races: Races, monkeypatch: pytest.MonkeyPatch, write: str
+) -> None:
+    """Once the write has locked its records, another one is created, and who locks it waits for one of them."""
+    await two_records(races)
+    for world in (races.world, races.replacing):
+        await world.specs.load("t", [COLLECTION])
+    await races.world.save("ada", creation("0", {"n": 1}))
+    fetch, waiting = Transaction.fetch, list[asyncio.Task[Any]]()
+
+    async def hold(locked: asyncio.Event) -> None:
+        await races.connection.execute(
+            "INSERT INTO draftline.record (tenant_id, collection, record_id, content, version, created_at, created_by, "
+            "updated_at, updated_by) SELECT tenant_id, collection, '0', content, version, created_at, created_by, "
+            "updated_at, updated_by FROM draftline.record WHERE tenant_id = 't' AND record_id = 'b'"
+        )
+        async with races.connection.transaction():
+            await races.connection.execute("SET LOCAL deadlock_timeout = '10ms'")  # so that a deadlock fails this one
+            for record_id in ("0", "a"):
+                await races.connection.execute(
+                    "SELECT FROM draftline.record WHERE tenant_id = 't' AND record_id = $1 FOR UPDATE", record_id
+                )
+                locked.set()
+
+    async def fetch_and_hold(transaction: Transaction, statement: Statement, values: Any) -> Any:
+        rows = await fetch(transaction, statement, values)
+        if statement.name in ("lock_named", "lock_drafts") and not waiting:
+            locked = asyncio.Event()
+            waiting.append(asyncio.create_task(hold(locked)))
+            await locked.wait()
+        return rows
+
+    monkeypatch.setattr(Transaction, "fetch", fetch_and_hold)
+    results = await LOCKING[write](races)
+    await waiting[0]
+    assert results[write == "a commit"].error is None

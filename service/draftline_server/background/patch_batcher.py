@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 
@@ -26,6 +26,7 @@ from ..store.database import Database
 from ..store.driver_errors import LeftAloneError, was_undone
 from ..store.in_place_patches import WAITING, InPlacePatches, PatchEntry, Terms, result_of, size_of, steps_of
 from ..store.pool_settings import PoolSettings
+from ..store.relations.references import Key
 from ..store.transaction import Transaction
 from .batcher import SIZE, Batcher, shared
 from .lanes import Call, Submission
@@ -75,11 +76,12 @@ class PatchBatcher:
         self._long_share: ConnectionShare | None = None
 
     async def apply(
-        self, runner: Database | Transaction, write: Write, patches: Sequence[Patch], *, stores_responses: bool
-    ) -> Sequence[PatchResult]:
+        self, runner: Database | Transaction, write: Write, patches: Sequence[Patch], *, stores_responses: bool,
+        locked: Collection[Key] | None = None,
+    ) -> Sequence[PatchResult]:  # fmt: skip
         """Apply patches as PatchApplier defines it."""
         if isinstance(runner, Transaction) or len(patches) != 1:
-            return await self._applier.apply(runner, write, patches, stores_responses=stores_responses)
+            return await self._applier.apply(runner, write, patches, stores_responses=stores_responses, locked=locked)
         (patch,) = patches
         lane = (write.actor.tenant_id, patch.collection)
         own = self._submission(runner, write, patch, stores_responses=stores_responses)

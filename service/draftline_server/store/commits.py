@@ -165,7 +165,7 @@ class CommitStore:
             return await self._write(
                 transaction, write, collection, settlements, versions, with_content=with_content
             ), {}
-        before = await self._references.lock_named(transaction, tenant_id, [(collection, key) for key in settlements])
+        before = await self._references.read_named(transaction, tenant_id, [(collection, key) for key in settlements])
 
         async def attempt(refused: Problems) -> tuple[dict[str, asyncpg.Record], Problems]:
             left = {key: settlement for key, settlement in settlements.items() if (collection, key) not in refused}

@@ -6,7 +6,7 @@ needs one statement. The results are the same; the whole test suite of patches r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -26,6 +26,7 @@ from .idempotency import store_record_response
 from .in_place_patches import edit_of
 from .record_errors import condition_json, condition_not_met, deleted, error_of, not_found, version_mismatch
 from .record_rows import limit_values, record_of
+from .relations.references import Key
 from .statements import load
 from .transaction import Transaction
 
@@ -63,8 +64,9 @@ class FetchedPatches:
         self._limits = limits
 
     async def apply(
-        self, runner: Database | Transaction, write: Write, patches: Sequence[Patch], *, stores_responses: bool
-    ) -> Sequence[PatchResult]:
+        self, runner: Database | Transaction, write: Write, patches: Sequence[Patch], *, stores_responses: bool,
+        locked: Collection[Key] | None = None,
+    ) -> Sequence[PatchResult]:  # fmt: skip
         """Apply the patches; see PatchApplier."""
         actor, now = write.actor, write.now
         if isinstance(runner, Database):
@@ -73,7 +75,7 @@ class FetchedPatches:
                 idempotent=actor.request is not None,
             )
         await self._check_specs(runner, actor, patches)
-        rows = await self._lock(runner, actor, patches)
+        rows = await self._lock(runner, actor, patches, locked)
         outcomes: list[_Edited | DraftlineError] = []
         for index, patch in enumerate(patches, start=1):
             try:
@@ -105,8 +107,16 @@ class FetchedPatches:
                 raise StaleCollectionSpecError
 
     async def _lock(
-        self, transaction: Transaction, actor: Actor, patches: Sequence[Patch]
+        self, transaction: Transaction, actor: Actor, patches: Sequence[Patch], locked: Collection[Key] | None
     ) -> dict[int, asyncpg.Record]:
+        """Lock the records of patches, and return their rows by the number of the patch, from 1.
+
+        Without those that were missing when the transaction locked the records: see PatchApplier.
+        """
+        missing = {
+            index for index, patch in enumerate(patches, start=1)
+            if locked is not None and (patch.collection, patch.record_id) not in locked
+        }  # fmt: skip
         values: dict[str, object] = {
             "tenant_id": actor.tenant_id,
             "collections": [patch.collection for patch in patches],
@@ -116,7 +126,8 @@ class FetchedPatches:
                 for patch in patches
             ],
         }
-        return {row["index"]: row for row in await transaction.fetch(SQL["lock_content"], values)}
+        rows = await transaction.fetch(SQL["lock_content"], {**values, "left_out": list(missing)})
+        return {row["index"]: row for row in rows}
 
     def _edit(self, actor: Actor, patch: Patch, row: asyncpg.Record | None, now: datetime) -> _Edited:
         old = self._current(actor, patch, row, now)

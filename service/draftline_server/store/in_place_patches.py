@@ -18,6 +18,7 @@ from .database import Database
 from .edited import where_of
 from .record_errors import condition_json, error_of, not_found
 from .record_rows import limit_values
+from .relations.references import Key
 from .statements import load
 from .transaction import Transaction
 
@@ -48,6 +49,10 @@ class PatchEntry:
     fields: Collection[str] | None = None
 
     @property
+    def key(self) -> Key:
+        return self.patch.collection, self.patch.record_id
+
+    @property
     def lane(self) -> tuple[object, object]:
         """Return the collection and the version of its spec, which patches of one lean statement share."""
         return self.values[0], self.values[7]
@@ -60,9 +65,11 @@ class Terms:
     `lock_timeout_ms`: how long a statement that does not wait for rows may wait for other locks. `max_cost`: bytes of
     content times the steps of a patch. `plain`: use the statement for plain patches, which returns no row for those
     that it leaves to the general one. `folded`: all patches are of one record; the statement decides all or none.
+    `is_locked`: the transaction has locked the records before.
     """
 
     waits: bool
+    is_locked: bool = False
     plain: bool = False
     folded: bool = False
     creates: bool = True
@@ -78,6 +85,7 @@ class Terms:
 
 WAITING = Terms(waits=True)  # for one patch, or for those of one call
 WAITING_PLAIN = Terms(waits=True, plain=True, max_cost=2**62)
+LOCKED = Terms(waits=True, is_locked=True)
 MAX_SHORT_STEPS = 8  # passes over the content
 
 ARRAYS = (
@@ -97,15 +105,18 @@ class InPlacePatches:
         self._max_depth = limits.max_depth
 
     async def apply(
-        self, runner: Database | Transaction, write: Write, patches: Sequence[Patch], *, stores_responses: bool
-    ) -> Sequence[PatchResult]:
+        self, runner: Database | Transaction, write: Write, patches: Sequence[Patch], *, stores_responses: bool,
+        locked: Collection[Key] | None = None,
+    ) -> Sequence[PatchResult]:  # fmt: skip
         """Apply the patches; see PatchApplier."""
         entries = [self.entry(write, patch, stores_responses=stores_responses) for patch in patches]
-        rows = await self._plain_rows_first(runner, entries)
-        return [result_of(entry, row) for entry, row in zip(entries, rows, strict=True)]
+        present = [entry for entry in entries if locked is None or entry.patch.allow_missing or entry.key in locked]
+        found = await self._plain_rows_first(runner, present, is_locked=locked is not None) if present else []
+        rows = dict(zip(map(id, present), found, strict=True))
+        return [result_of(entry, rows.get(id(entry))) for entry in entries]
 
     async def _plain_rows_first(
-        self, runner: Database | Transaction, entries: Sequence[PatchEntry]
+        self, runner: Database | Transaction, entries: Sequence[PatchEntry], *, is_locked: bool
     ) -> Sequence[asyncpg.Record | None]:
         """Return the rows of patches, by the statement for plain patches where that is possible.
 
@@ -114,7 +125,7 @@ class InPlacePatches:
         """
         is_atomic = isinstance(runner, Transaction) or len(entries) == 1
         if not is_atomic or not all(entry.is_plain for entry in entries):
-            return await self.rows(runner, entries)
+            return await self.rows(runner, entries, LOCKED if is_locked else WAITING)
         rows = list(await self.rows(runner, entries, WAITING_PLAIN))
         left = [index for index, row in enumerate(rows) if row is None]
         if left:
@@ -173,6 +184,7 @@ class InPlacePatches:
             "source": write.source,
             "commit_id": write.commit_id or None,
             "waits": terms.waits,
+            "is_locked": terms.is_locked,
             "creates": terms.creates,
             "lock_timeout": f"{terms.lock_timeout_ms}ms",
             "max_cost": terms.max_cost,

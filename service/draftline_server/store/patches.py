@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Protocol, runtime_checkable
@@ -17,7 +17,7 @@ from .collections.cache import CollectionSpecs, StaleCollectionSpecError
 from .database import Database
 from .driver_errors import RacedError
 from .edited import where_of
-from .relations.references import Key, Named, ReferenceChecks
+from .relations.references import Key, Locked, ReferenceChecks
 from .revivals import Revivals, explained
 from .transaction import Transaction
 
@@ -26,11 +26,14 @@ class PatchApplier(Protocol):
     """Applies patches, within a transaction or in one of its own; the results are in the order of the patches."""
 
     async def apply(
-        self, runner: Database | Transaction, write: Write, patches: Sequence[Patch], *, stores_responses: bool
-    ) -> Sequence[PatchResult]:
+        self, runner: Database | Transaction, write: Write, patches: Sequence[Patch], *, stores_responses: bool,
+        locked: Collection[Key] | None = None,
+    ) -> Sequence[PatchResult]:  # fmt: skip
         """Apply the patches and return a result for each.
 
         `stores_responses`: store the response of each patch under the request id, because the patch is the whole call.
+        `locked`: the records that the transaction has locked, in primary-key order; the others did not exist then. It
+        waits for none that was created since, because that could be a deadlock.
         Raises StaleCollectionSpecError or RacedError if the transaction has to be rolled back.
         """
 
@@ -127,10 +130,12 @@ class PatchStore:
         if validate_only:
             transaction.mark_rollback_only()
         keeps = not validate_only
-        before = await self._named(transaction, write.actor, [patch])
-        applied = await self._applier.apply(transaction, write, [patch], stores_responses=keeps)
+        locked = await self._lock_named(transaction, write.actor, [patch])
+        applied = await self._applier.apply(
+            transaction, write, [patch], stores_responses=keeps, locked=locked.keys if locked else None
+        )
         results = await self._revivals.complete(transaction, write, [patch], applied, stores_responses=keeps)
-        for error in (await self._broken(transaction, write.actor, [patch], results, before)).values():
+        for error in (await self._broken(transaction, write.actor, [patch], results, locked)).values():
             raise error
         return results[0]
 
@@ -154,9 +159,9 @@ class PatchStore:
         if allow_partial and any(self._is_checked(actor, patch) for patch in patches):
             results = await self._apply_accepted(transaction, write, patches)
         else:
-            before = await self._named(transaction, actor, patches)
-            results = list(await self._apply_all(transaction, write, patches))
-            for index, error in (await self._broken(transaction, actor, patches, results, before)).items():
+            locked = await self._lock_named(transaction, actor, patches)
+            results = list(await self._apply_all(transaction, write, patches, locked))
+            for index, error in (await self._broken(transaction, actor, patches, results, locked)).items():
                 results[index] = PatchResult(error=error)
         return results, write.commit_id if any(result.written for result in results) else ""
 
@@ -175,9 +180,9 @@ class PatchStore:
             accepted = [patches[index] for index in indexes]
             with suppress(_RejectedError):
                 async with transaction.savepoint():
-                    before = await self._named(transaction, write.actor, accepted)
-                    applied = await self._apply_all(transaction, write, accepted)
-                    broken = await self._broken(transaction, write.actor, accepted, applied, before)
+                    locked = await self._lock_named(transaction, write.actor, accepted)
+                    applied = await self._apply_all(transaction, write, accepted, locked)
+                    broken = await self._broken(transaction, write.actor, accepted, applied, locked)
                     if broken:
                         rejected.update({indexes[index]: error for index, error in broken.items()})
                         raise _RejectedError
@@ -186,20 +191,22 @@ class PatchStore:
                 return [results[index] for index in range(len(patches))]
 
     async def _apply_all(
-        self, transaction: Transaction, write: Write, patches: Sequence[Patch]
+        self, transaction: Transaction, write: Write, patches: Sequence[Patch], locked: Locked | None
     ) -> Sequence[PatchResult]:
         if not patches:
             return []
-        applied = await self._applier.apply(transaction, write, patches, stores_responses=False)
+        applied = await self._applier.apply(
+            transaction, write, patches, stores_responses=False, locked=locked.keys if locked else None
+        )
         return await self._revivals.complete(transaction, write, patches, applied, stores_responses=False)
 
-    async def _named(self, transaction: Transaction, actor: Actor, patches: Sequence[Patch]) -> Named:
-        """Lock the records of patches if one may change references, and return the ids that the records name.
+    async def _lock_named(self, transaction: Transaction, actor: Actor, patches: Sequence[Patch]) -> Locked | None:
+        """Lock the records of patches if one may change references, and return the ids that they name; else None.
 
         All of them are locked at once, because the others would be locked later than in primary-key order.
         """
         if not any(self._references.touches(actor.tenant_id, patch) for patch in patches):
-            return {}
+            return None
         keys = [(patch.collection, patch.record_id) for patch in patches]
         return await self._references.lock_named(transaction, actor.tenant_id, keys)
 
@@ -209,12 +216,9 @@ class PatchStore:
         actor: Actor,
         patches: Sequence[Patch],
         results: Sequence[PatchResult],
-        before: Named,
+        locked: Locked | None,
     ) -> dict[int, DraftlineError]:
-        """Return, by index, the errors of patches whose result violates a JSON Schema or names a missing record.
-
-        `before`: the ids that the records named before.
-        """
+        """Return, by index, the errors of patches whose result violates a JSON Schema or names a missing record."""
         contents = {
             index: (patch.collection, result.record.content, where_of(patch))
             for index, (patch, result) in enumerate(zip(patches, results, strict=True))
@@ -227,5 +231,6 @@ class PatchStore:
             for index, patch in enumerate(patches)
             if results[index].written and self._references.touches(actor.tenant_id, patch)
         }
+        before = locked.named if locked else {}
         problems = await self._references.problems(transaction, actor.tenant_id, before, written=indexes)
         return {**{indexes[key]: error for key, error in problems.items()}, **broken}

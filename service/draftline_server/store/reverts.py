@@ -131,7 +131,7 @@ class RevertStore:
         keys = [(each.collection, each.record_id) for each in results if each.error is None]
         if not any(self._references.has_checks(actor.tenant_id, collection) for collection, _ in keys):
             return await self._fetch(transaction, values, shown, refused), {}
-        before = await self._references.lock_named(transaction, actor.tenant_id, keys)
+        before = await self._references.read_named(transaction, actor.tenant_id, keys)
 
         async def attempt(problems: Problems) -> tuple[Rows, Problems]:
             rows = await self._fetch(transaction, values, shown, [*refused, *problems])

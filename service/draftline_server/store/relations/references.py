@@ -1,15 +1,16 @@
 """The integrity of references: checks of relations that are declared with CHECK.
 
-A store that writes calls `lock_named` before the write, in whose transaction the check is, and `problems` after it. It
-calls neither for collections that have no checked relations, and to which none leads. The specs that decide this may be
-out of date: writes of another version of their own spec are refused as stale, and so are deletions by statements whose
-`is_guarded` is false where a checked relation leads to the collection.
+A store that writes calls `lock_named` before the write, in whose transaction the check is, and `problems` after it; one
+that has locked the records by then calls `read_named` instead. It calls none of them for collections that have no
+checked relations, and to which none leads. The specs that decide this may be out of date: writes of another version of
+their own spec are refused as stale, and so are deletions by statements whose `is_guarded` is false where a checked
+relation leads to the collection.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from typing import TypeVar
 
@@ -20,6 +21,7 @@ from ...domain.edits import Strategy, format_pointer
 from ...domain.errors import DraftlineError, RecordReferencedError, ReferenceNotFoundError
 from ...domain.records import Delta, Operations, Patch
 from ...domain.relations import MAX_NAMED
+from ...domain.values import value_class
 from ..advisory_locks import LockFamily
 from ..collections.cache import CollectionSpecs
 from ..statements import load
@@ -34,6 +36,14 @@ Named = Mapping[tuple[str, str, str], frozenset[str]]  # ids by collection, reco
 Problems = Mapping[Key, DraftlineError]
 
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+@value_class
+class Locked:
+    """The records that a transaction has locked, and the ids that they name by checked relations."""
+
+    named: Named
+    keys: frozenset[Key]
 
 
 class _RefusedError(Exception):
@@ -77,13 +87,19 @@ class ReferenceChecks:
     def _fields(self, tenant_id: str, collection: str) -> frozenset[str]:
         return self._specs.known(tenant_id, collection).checked_fields
 
-    async def lock_named(self, transaction: Transaction, tenant_id: str, keys: Collection[Key]) -> Named:
-        """Lock records before a write, and return the ids that they name by checked relations."""
+    async def lock_named(self, transaction: Transaction, tenant_id: str, keys: Collection[Key]) -> Locked:
+        """Lock records before a write, in primary-key order, and return the ids that they name by checked relations."""
+        rows = await transaction.fetch(SQL["lock_named"], {"tenant_id": tenant_id, **_arrays("", keys)})
+        return Locked(_named(rows), frozenset((row["collection"], row["record_id"]) for row in rows))
+
+    async def read_named(self, transaction: Transaction, tenant_id: str, keys: Collection[Key]) -> Named:
+        """Return the ids that records name by checked relations. The transaction has locked those that exist.
+
+        It must lock none that was created since: others may wait for its locks while they hold that record.
+        """
         if not any(self._fields(tenant_id, collection) for collection, _ in keys):
             return {}
-        rows = await transaction.fetch(SQL["lock_named"], {"tenant_id": tenant_id, **_arrays("", keys)})
-        named = [row for row in rows if row["name"] is not None]
-        return {(row["collection"], row["record_id"], row["name"]): frozenset(row["ids"]) for row in named}
+        return _named(await transaction.fetch(SQL["read_named"], {"tenant_id": tenant_id, **_arrays("", keys)}))
 
     async def problems(
         self,
@@ -172,6 +188,11 @@ def referenced(row: asyncpg.Record) -> DraftlineError:
         referring_collection=source,
         referring_ids=json.dumps(ids[:MAX_NAMED], ensure_ascii=False),
     )
+
+
+def _named(rows: Sequence[asyncpg.Record]) -> Named:
+    named = [row for row in rows if row["name"] is not None]
+    return {(row["collection"], row["record_id"], row["name"]): frozenset(row["ids"]) for row in named}
 
 
 def _arrays(prefix: str, keys: Collection[Key]) -> dict[str, object]:

@@ -157,6 +157,9 @@ FROM (
 -- created, unless `creates`; EXPENSIVE, if the size of the content times the steps of the patch is over `max_cost`, or
 -- there are more than `max_drafts` drafts. Any other wait, for a record or a request that another transaction is
 -- creating, fails the statement after `lock_timeout`.
+--
+-- `is_locked`: the transaction has locked the records before, in primary-key order. It cannot wait for one that was created
+-- since then, because it might hold a lock that another transaction with the new record waits for: the failure is RACED.
 WITH waited AS MATERIALIZED (
     -- include: content.patched_records
     CROSS JOIN LATERAL (
@@ -164,7 +167,15 @@ WITH waited AS MATERIALIZED (
         WHERE r.tenant_id = :tenant_id AND r.collection = p.collection AND r.record_id = p.record_id
         FOR UPDATE
     ) AS r
-    WHERE CAST(:waits AS boolean)
+    WHERE CAST(:waits AS boolean) AND NOT CAST(:is_locked AS boolean)
+), relocked AS MATERIALIZED (
+    -- include: content.patched_records
+    CROSS JOIN LATERAL (
+        SELECT r.* FROM draftline.record AS r
+        WHERE r.tenant_id = :tenant_id AND r.collection = p.collection AND r.record_id = p.record_id
+        FOR UPDATE SKIP LOCKED
+    ) AS r
+    WHERE CAST(:is_locked AS boolean)
 ), unlocked AS MATERIALIZED (
     -- include: content.patched_records
     CROSS JOIN LATERAL (
@@ -175,7 +186,7 @@ WITH waited AS MATERIALIZED (
     WHERE CASE WHEN CAST(:waits AS boolean) THEN false
         ELSE (SELECT set_config('lock_timeout', CAST(:lock_timeout AS text), true)) IS NOT NULL END
 ), locked AS (
-    SELECT * FROM waited UNION ALL SELECT * FROM unlocked
+    SELECT * FROM waited UNION ALL SELECT * FROM relocked UNION ALL SELECT * FROM unlocked
 ), skipped AS MATERIALIZED (
     SELECT p.index
     FROM unnest(CAST(:collections AS text[]), CAST(:record_ids AS text[]))
@@ -453,7 +464,8 @@ SELECT v.failure::text AS failure, v.collection, v.record_id, v.content::text AS
 FROM validated AS v LEFT JOIN updated AS u ON true CROSS JOIN entries
 
 -- name: lock_content
--- Lock the records of patches in primary-key order, and return them; for the fetch-merge-replace path.
+-- Lock the records of patches in primary-key order, but those with an index in :left_out, and return them; for the
+-- fetch-merge-replace path.
 SELECT p.index, r.collection, r.record_id, r.content::text AS content, r.version, r.parent_id, r.position,
        r.created_at, r.created_by, r.updated_at, r.updated_by, r.deleted_at, r.log_xact,
        p.condition IS NULL OR draftline.matches(
@@ -463,6 +475,7 @@ FROM (
     SELECT p.*
     FROM unnest(CAST(:collections AS text[]), CAST(:record_ids AS text[]), CAST(:conditions AS jsonb[]))
         WITH ORDINALITY AS p (collection, record_id, condition, index)
+    WHERE p.index <> ALL (CAST(:left_out AS bigint[]))
     ORDER BY p.collection COLLATE "C", p.record_id COLLATE "C"
 ) AS p
 CROSS JOIN LATERAL (

@@ -50,6 +50,20 @@ CROSS JOIN LATERAL (
 ) AS r
 LEFT JOIN checked_relations AS x ON x.collection = r.collection
 
+-- name: read_named
+-- Return the ids that live records name by checked relations. The transaction has locked these records.
+WITH
+-- include: references.checked_relations
+SELECT r.collection, r.record_id, x.name, draftline.related_ids(r.content, x.path) AS ids
+FROM unnest(CAST(:collections AS text[]), CAST(:record_ids AS text[])) AS p (collection, record_id)
+CROSS JOIN LATERAL (
+    SELECT r.* FROM draftline.record AS r
+    WHERE r.tenant_id = :tenant_id AND r.collection = p.collection AND r.record_id = p.record_id
+      AND r.deleted_at IS NULL
+    OFFSET 0
+) AS r
+JOIN checked_relations AS x ON x.collection = r.collection
+
 -- name: lock_references
 -- Lock the ids that records name by checked relations in share mode, and those of deleted records exclusively.
 WITH
