@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from draftline_server.ops.resources import shipped
 from draftline_server.store.statements import load
+from draftline_server.store.tables import SEQUENCES, TYPES
 
 STATEMENTS = Path(str(files("draftline_server.store"))) / "sql"
 FUNCTIONS = shipped("migrations") / "functions"
@@ -39,7 +40,7 @@ def test_statement_contains_the_fragments_that_it_includes() -> None:
     statement = load("content")["patch_content"]
     assert "-- include" not in statement.sql
     assert statement.sql.count("INSERT INTO draftline.change ") == 1
-    assert statement.sql.count("WITH ORDINALITY AS p (collection, record_id, kind,") == 3
+    assert statement.sql.count("WITH ORDINALITY AS p (collection, record_id, kind,") == 4
 
 
 def test_every_function_has_one_current_file() -> None:
@@ -49,3 +50,9 @@ def test_every_function_has_one_current_file() -> None:
     current = "\n".join(path.read_text() for path in FUNCTIONS.glob("*.sql"))
     schema = (FUNCTIONS.parent / "schema.sql").read_text()
     assert defined(current, "CREATE OR REPLACE") == defined(schema, "CREATE")
+
+
+def test_sequences_and_types_that_are_checked_are_all_of_the_schema() -> None:
+    schema = (FUNCTIONS.parent / "schema.sql").read_text()
+    for kind, names in (("SEQUENCE", SEQUENCES), ("TYPE", TYPES)):
+        assert sorted(names) == sorted(re.findall(rf"^CREATE {kind} draftline\.(\w+)", schema, re.MULTILINE))

@@ -6,8 +6,8 @@ from ..domain.errors import OutOfReachError
 from ..ops import revisions
 from ..ops.schema_functions import differing
 from ..store.database import Database
-from ..store.revision import MISSING_FIX, PRIVILEGES_FIX, find_revision, privileges_problem
-from ..store.schema_parts import missing_indexes, missing_parts, some
+from ..store.revision import PRIVILEGES_FIX, find_revision, privileges_problem
+from ..store.schema_parts import find_in, missing_indexes, missing_parts, some
 from ..store.schema_problems import NOT_MIGRATED, SchemaError
 from ..store.statements import load
 from .failures import fault_of
@@ -39,10 +39,11 @@ async def revision(opened: Database) -> Finding:
 
 async def _parts(opened: Database, needed: str) -> Finding:
     """Return a finding about tables, columns, indexes and functions of the current revision."""
-    missing = await missing_parts(opened)
+    find = find_in(opened)
+    missing = await missing_parts(find)
     if missing:
-        return fault("schema", f"parts of revision {needed} are missing: {missing}", MISSING_FIX)
-    indexes = await missing_indexes(opened)
+        return fault("schema", f"parts of revision {needed} are missing: {missing}", missing.fix)
+    indexes = await missing_indexes(find)
     if indexes:
         message = f"indexes of revision {needed} are missing, so calls are slow: {some([*indexes])}"
         return fault("schema", message, f"run `{next(iter(indexes.values()))}`, likewise for each")

@@ -26,7 +26,7 @@ from ..store.time_limits import connect_unlimited
 from . import revisions, schema_functions
 from .migrate_errors import rejection
 from .running_services import ServicesRunningError, lock_out_services, processes_text, running_services
-from .schema_checks import remains_problem, server_problem
+from .schema_checks import incomplete_problem, indexes_notice, remains_problem, server_problem
 
 Action = Callable[[Config, Connection], None]
 
@@ -43,7 +43,10 @@ CREATED_LATER = r"""
 COMMENT = "SELECT obj_description(to_regclass('draftline.alembic_version'), 'pg_class')"
 LOCK_TIMEOUT = "SET lock_timeout = '1s'"  # beside services, so that their statements do not queue behind a step
 LOCK_NOT_AVAILABLE = "55P03"
-SESSION = "SET search_path TO public; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0"
+SESSION = (
+    "SET search_path TO public; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; "
+    "SET standard_conforming_strings = on; SET default_transaction_isolation = 'read committed'"
+)
 LOCK_ATTEMPTS = 60
 
 
@@ -117,7 +120,8 @@ def go_to(
 ) -> str:
     """Migrate up or down to a revision, and return it. `report` is called with each completed step.
 
-    At the current revision, functions that are missing or were changed are created again, and `notice` names them.
+    At the current revision, functions that are missing or were changed are created again, and `notice` names them, as
+    well as missing indexes. If other parts of the schema are missing, raise MigrateError.
     `verify` is called when no other migration can run and before anything is changed; what it raises ends the
     migration. Raise ValueError if the revision does not exist, MigrateError if the database is at an unknown one, and
     ServicesRunningError if services use the database, unless `waits_for_services`.
@@ -187,12 +191,21 @@ async def _migrate(url: str, action: Action, target: _Target | None) -> str:
                     await target.verify()
             reached = await _act(engine, action, beside_services=beside_services)
             if target is not None and reached == target.revision == revisions.head():
-                repaired = await schema_functions.repair(engine)
-                if repaired:
-                    target.notice(f"functions created again, as they were missing or changed: {', '.join(repaired)}")
+                await _complete(engine, connection, target.notice)
             return reached
     finally:
         await engine.dispose()
+
+
+async def _complete(engine: AsyncEngine, connection: AsyncConnection, notice: Callable[[str], None]) -> None:
+    """Create missing and changed functions again. Raise MigrateError if anything else is missing but an index."""
+    _raise_if(await incomplete_problem(connection))
+    repaired = await schema_functions.repair(engine)
+    if repaired:
+        notice(f"functions created again, as they were missing or changed: {', '.join(repaired)}")
+    missing = await indexes_notice(connection)
+    if missing:
+        notice(missing)
 
 
 async def _act(engine: AsyncEngine, action: Action, *, beside_services: bool) -> str:
@@ -263,8 +276,9 @@ async def _check_partition_switch(connection: AsyncConnection) -> None:
 def _set_path(connection: Any, _: object) -> None:
     """Set the search path to public. Otherwise a user named like the schema would have it as the default schema.
 
-    The time limits of the role or the database are those of its other sessions; a step may take longer. These are
-    statements and not startup parameters, which a pooler would reject.
+    The time limits of the role or the database are those of its other sessions; a step may take longer. Their settings
+    of strings and transactions could change the effect of a step. These are statements and not startup parameters,
+    which a pooler would reject.
     """
     connection.run_async(lambda driver: driver.execute(SESSION))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..domain.errors import DatabaseUnavailableError, DraftlineError, OperatorError, OutOfReachError
 from .database import Database
 from .driver_errors import UnforeseenError
-from .schema_parts import missing_indexes, missing_parts, some
+from .schema_parts import find_in, missing_parts, some
 from .schema_problems import SchemaError, can_use, schema_problem, unknown_revision, wrong_server
 from .statements import load
 from .tables import metadata
@@ -16,8 +16,6 @@ __all__ = [
     "check_privileges",
     "check_revision",
     "find_revision",
-    "missing_indexes",
-    "missing_parts",
     "privileges_problem",
     "read_secret",
     "read_usable_connections",
@@ -31,9 +29,6 @@ CONNECTIONS_FIX = (
     "database"
 )
 PRIVILEGES_FIX = "serve and check as the role that migrated, or as a member of it"
-MISSING_FIX = (
-    "`draftline migrate` creates missing functions again; for the rest, restore a complete dump into an empty database"
-)
 
 
 async def check_revision(database: Database, needed: str) -> None:
@@ -42,9 +37,9 @@ async def check_revision(database: Database, needed: str) -> None:
     revision, comment = await _find(database)
     if not can_use(revision, comment, needed):
         raise SchemaError(schema_problem(revision, needed))
-    missing = await missing_parts(database)
+    missing = await missing_parts(find_in(database))
     if missing:
-        raise SchemaError(f"the schema lacks parts of its revision ({missing}): {MISSING_FIX}")
+        raise SchemaError(f"the schema lacks parts of its revision ({missing}): {missing.fix}")
 
 
 async def check_server(database: Database) -> None:

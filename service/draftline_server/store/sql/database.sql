@@ -32,10 +32,17 @@ SELECT least(
 ) AS usable
 
 -- name: missing_relations
--- Return those of the tables or indexes with these names that do not exist.
+-- Return those of the tables, sequences or indexes with these names that do not exist.
 SELECT name
 FROM unnest(CAST(:names AS text[])) AS wanted(name)
 WHERE to_regclass('draftline.' || quote_ident(name)) IS NULL
+ORDER BY name
+
+-- name: missing_types
+-- Return those of the types with these names that do not exist.
+SELECT name
+FROM unnest(CAST(:names AS text[])) AS wanted(name)
+WHERE to_regtype('draftline.' || quote_ident(name)) IS NULL
 ORDER BY name
 
 -- name: missing_columns

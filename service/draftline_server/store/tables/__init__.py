@@ -9,8 +9,13 @@ from .log import change, change_log
 from .metadata import SCHEMA, metadata
 from .records import draft, record
 
+SEQUENCES = ("change_id", "order_id", "statistic_id", "sync_event_id", "sync_mark")
+TYPES = ("based_edit", "edit_outcome", "sync_merged")  # composite types
+
 __all__ = [
     "SCHEMA",
+    "SEQUENCES",
+    "TYPES",
     "change",
     "change_log",
     "collection",
