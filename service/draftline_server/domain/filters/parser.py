@@ -41,6 +41,16 @@ _EXPECTED = {  # the grammar's terminals in plain words, in the order in which e
 # An unclosed quote matches the rest of the text at once, so the scan stays linear.
 _NESTING = re.compile(r""""(?:[^"\\]|\\[\s\S])*"?|'(?:[^'\\]|\\[\s\S])*'?|[()]|[^\s()"',:=<>!]+""")
 _FUNCTIONS = ("lower",)
+# What to write for the words and signs of other languages: those of SQL after a field, and those between comparisons.
+_SQL_HINTS = {
+    "IS": "write field = null for a missing value, and field:* for one that is present",
+    "LIKE": 'write field = "*part*", or lower(field) = "*part*" for any case',
+    "ILIKE": 'write lower(field) = "*part*"',
+    "CONTAINS": 'write field = "*part*" for a part of a text, and field:"value" for an element of an array',
+    "BETWEEN": "write field >= 1 AND field <= 2",
+}
+_SIGN_HINTS = {"&&": "write AND", "&": "write AND", "||": "write OR", "|": "write OR", "!": "write NOT"}
+_OPERATORS = tuple("=<>:!")
 
 
 @lru_cache(maxsize=1024)
@@ -98,6 +108,8 @@ def _check(text: str) -> None:
                 raise FilterError(f"parentheses are nested more than {MAX_NESTING} deep", match.start())
         elif match[0] == ")":
             depth -= 1
+        if word_end >= 0 and match[0].upper() in (*_SQL_HINTS, "IN"):
+            _check_sql(match[0], text, match.start(), match.end())
         word = "" if match[0][0] in "()\"'" else match[0].lstrip("-")
         word_end = match.end()
 
@@ -111,6 +123,17 @@ def _check_function(name: str, text: str, position: int) -> None:
         raise FilterError(
             "a function is allowed on the left side of a comparison only; the right side is a value", position
         )
+
+
+def _check_sql(word: str, text: str, start: int, end: int) -> None:
+    """Raise FilterError for a word of SQL after a field; between operators it is a name or a value."""
+    before, after = text[:start].rstrip(), text[end:].lstrip()
+    if before.endswith((*_OPERATORS, "(", ",")) or after.startswith((*_OPERATORS, "(")):
+        return
+    if word.upper() != "IN":
+        raise FilterError(f"there is no operator {shown(word)}: {_SQL_HINTS[word.upper()]}", start)
+    if after.startswith("["):
+        raise FilterError('the values of `in` are in parentheses: write field in ("a", "b")', start)
 
 
 def _parse(text: str, start: str) -> Any:
@@ -136,6 +159,15 @@ def _hint(start: str, text: str, position: int, expected: Iterable[str]) -> None
     if text[position : position + 1] == "(" and "STRING" in set(expected):
         problem = "parentheses on the right are not supported: write a in (1, 2) instead of a = (1 OR 2)"
         raise FilterError(problem, position) from None
+    sign = text[position : position + 1]
+    if start == "filter" and sign == "=" and text[:position].endswith("="):
+        raise FilterError("write = to compare, instead of ==", position) from None
+    if start == "filter" and sign in _SIGN_HINTS:
+        raise FilterError(f"there is no operator {shown(sign)}: {_SIGN_HINTS[sign]}", position) from None
+    if start == "order" and text[position : position + 1] == "-":
+        raise FilterError("write desc after the field instead of - before it", position) from None
+    if start == "order" and re.match(r"(ASC|DESC)\b", text[position:], re.IGNORECASE):
+        raise FilterError("write asc or desc once, in small letters", position) from None
     if start == "order" and text[position : position + 1] == "(":
         raise FilterError("an order takes fields only, not functions", position) from None
     if text[:position].endswith("lower("):
@@ -222,6 +254,7 @@ class _Builder(Transformer[Token, Any]):
             hint += "; a name or a value with spaces goes in quotes"
         if path.upper() in _KEYWORDS:
             hint = "write AND, OR and NOT in capitals"
+        hint = _SIGN_HINTS.get(str(path), hint)
         raise FilterError(f"{shown(path)} is not a comparison: {hint}", start_of(path))
 
     def order(self, *keys: SortKey) -> tuple[SortKey, ...]:
