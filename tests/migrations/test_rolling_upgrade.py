@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import shutil
-import socket
-import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 import asyncpg
-import draftline
 import pytest
-from draftline import op
 from draftline_server.ops import migrate, revisions
 from draftline_server.ops.running_services import ServicesRunningError
 from draftline_server.store.schema_problems import can_use, oldest_service, support_comment
-from support import sql
-from support.polling import until
+from support.ports import unused_port
+from support.rolling_load import Load
 from support.server_process import invoked
 from support.servers import beside, serving
 
 NOW = revisions.head()
 NEXT = "9001"
-WRITERS = 3
 # An expanding step of a next version: a column with a default, an index and a function that gets another body.
 EXPAND = f'''"""The next version."""
 from alembic import op
@@ -55,58 +49,6 @@ def next_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[py
         yield patched
 
 
-class Load:
-    """Writers that patch, save drafts and list until they are stopped; a call that fails is kept."""
-
-    def __init__(self, tenant: str) -> None:
-        self.tenant = tenant
-        self.acknowledged = 0
-        self.failures: list[BaseException] = []
-        self.rounds = 0
-        self._stop = threading.Event()
-        self._lock = threading.Lock()
-
-    def write(self, user: str, address: str) -> None:
-        options = [("grpc.lb_policy_name", "round_robin")]
-        with draftline.Client(address, tenant_id=self.tenant, user=user, options=options) as client:
-            while not self._stop.is_set():
-                try:
-                    client.patch_content("films", "counter", operations=[op.increment("/n")], allow_missing=True)
-                    client.save_draft("films", f"draft-{user}", create={"n": 1}, replace=True)
-                    assert len(list(client.get_merged("films", order_by="n desc", filter="n >= 0"))) >= 1
-                except BaseException as error:
-                    self.failures.append(error)
-                    return
-                with self._lock:
-                    self.acknowledged += 1
-                    self.rounds += 1
-
-    @contextmanager
-    def on(self, *addresses: str) -> Iterator[None]:
-        target = "ipv4:" + ",".join(addresses)
-        self._stop.clear()
-        threads = [threading.Thread(target=self.write, args=(f"user-{n}", target)) for n in range(WRITERS)]
-        for thread in threads:
-            thread.start()
-        try:
-            yield
-        finally:
-            self._stop.set()
-            for thread in threads:
-                thread.join()
-
-    def stored(self, url: str) -> int:
-        """Return how many increments are stored."""
-        counter = f"tenant_id = '{self.tenant}' AND record_id = 'counter'"
-        (row,) = sql.fetch(url, f"SELECT content->>'n' AS n FROM draftline.record WHERE {counter}")
-        return int(row["n"])
-
-    def advance(self) -> None:
-        """Wait until every writer has very probably made a call on each service."""
-        start = self.rounds
-        until(lambda: self.failures or self.rounds >= start + 5 * WRITERS)
-
-
 def test_upgrade_and_downgrade_by_one_version_fail_no_call(database_url: str, next_version: pytest.MonkeyPatch) -> None:
     load = Load(f"tenant-{uuid.uuid4()}")
     with serving(database_url, revision=NOW) as old:
@@ -127,14 +69,6 @@ def test_upgrade_and_downgrade_by_one_version_fail_no_call(database_url: str, ne
             load.advance()
     assert load.failures == []
     assert load.stored(database_url) == load.acknowledged
-
-
-def unused_port() -> int:
-    """Return a port that the system does not give to other sockets while it is not listened on."""
-    while True:
-        with socket.socket() as tried, suppress(OSError):
-            tried.bind(("127.0.0.1", random.randrange(20_000, 32_000)))
-            return int(tried.getsockname()[1])
 
 
 def test_calls_wait_while_a_version_that_the_schema_does_not_support_is_replaced(
