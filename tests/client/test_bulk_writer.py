@@ -223,13 +223,45 @@ def test_interrupted_close_fails_the_writes_that_have_no_outcome(
         assert future.exception(TIMEOUT_S) is None or isinstance(future.exception(), draftline.CallCancelledError)
 
 
-def test_program_that_leaves_a_writer_open_ends(server_address: str, tenant_id: str) -> None:
-    program = f"""
-import draftline
-client = draftline.Client({server_address!r}, tenant_id={tenant_id!r})
-writer = client.bulk_writer()
-writer.patch("films", "a", {{"n": 1}}, allow_missing=True).result()
-print("done")
+UNCLOSED = """
+import asyncio, sys, draftline
+address, tenant = sys.argv[1:]
+client = draftline.Client(address, tenant_id=tenant)
+done = client.bulk_writer()
+done.patch("films", "a", {"n": 1}, allow_missing=True).result()
+
+gone = draftline.Client("127.0.0.1:1", tenant_id=tenant)
+lost = gone.bulk_writer()
+lost.patch("films", "a", {"n": 1}), lost.patch("films", "b", {"n": 1})
+
+failing = client.bulk_writer()
+failing.patch("films", "none", {"n": 1}).exception()
+handled = client.bulk_writer(on_error=print)
+handled.patch("films", "none", {"n": 1}).exception()
+discarded = gone.bulk_writer()
+try:
+    with discarded:
+        discarded.patch("films", "a", {"n": 1})
+        raise KeyError
+except KeyError:
+    pass
+
+async def leave():
+    writer = draftline.AsyncClient("127.0.0.1:1", tenant_id=tenant).bulk_writer()
+    for name in "abc":
+        await writer.patch("films", name, {"n": 1})
+    await asyncio.sleep(0)
+
+asyncio.run(leave())
 """
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "done\n", "")
+
+
+def test_program_that_leaves_writers_open_ends_with_a_warning_of_what_is_lost(
+    server_address: str, tenant_id: str
+) -> None:
+    command = [sys.executable, "-c", UNCLOSED, server_address, tenant_id]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    lost = ("1 failed", "2 of its writes have no outcome", "3 of its writes have no outcome")
+    advice = "use it in a `with` block, or call close()"
+    expected = [f"a bulk writer was not closed, and {each}: {advice}" for each in lost]
+    assert (ended.returncode, sorted(ended.stderr.splitlines())) == (0, expected)

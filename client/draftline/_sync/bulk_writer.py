@@ -13,7 +13,7 @@ from draftline._core.arguments import checked_callback, checked_count
 from draftline._core.bulk_state import BulkState, PendingWrite
 from draftline._core.methods import Call
 from draftline._core.retries import Attempts, is_interrupted
-from draftline._core.status import error_of_call
+from draftline._core.unclosed import warn_if_lost
 from draftline._sync.transport import Transport
 from draftline._threads.background_task import BackgroundTask
 from draftline._threads.write_queue import WriteFuture, WriteQueue, new_future
@@ -51,7 +51,8 @@ class BulkWriter:
 
     A failed write fails its future, and is passed to `on_error`, which must not call `flush` or `close`.
     Without `on_error`, `close` and the end of the block raise a `BulkWriteError` if any write failed, so
-    that no failure goes unnoticed. They raise the first exception that `on_error` has raised.
+    that no failure goes unnoticed. They raise the first exception that `on_error` has raised. A writer that
+    is never closed loses the writes that are queued when the program ends, and logs a warning with their number.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class BulkWriter:
         self._failures: list[BulkFailure] = []
         self._callback_error: Exception | None = None  # the first one that on_error raised
         self._queue = WriteQueue(BulkState(max_pending, max_pending_bytes), self._finish)
-        self._sender = BackgroundTask(self._run)
+        self._sender = BackgroundTask(self._run, self._warn_if_lost)
         self._stream: Any = None
         self._is_closed = False
 
@@ -241,6 +242,11 @@ class BulkWriter:
         self._sender.start()
         return write.future
 
+    def _warn_if_lost(self) -> None:
+        if not self._is_closed:
+            progress = self.progress
+            warn_if_lost(progress.pending, progress.failed if self._on_error is None else 0)
+
     def _finish(self, write: PendingWrite[Any], _: object, error: Exception | None) -> None:
         if error is None:
             return
@@ -284,7 +290,7 @@ class BulkWriter:
                 attempts.progress()
                 self._queue.accept(response)
         except grpc.RpcError as failure:
-            error = error_of_call(failure)
+            error = self._client._error(failure)
             # The service ends a stream that sends nothing for some time, which says nothing about its writes.
             if is_interrupted(error) or error.code is grpc.StatusCode.DEADLINE_EXCEEDED:
                 raise UnavailableError(error.code, error.message, error.reason) from failure
