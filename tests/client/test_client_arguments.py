@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import uuid
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, timezone
@@ -32,7 +34,10 @@ WRONG: dict[str, tuple[Callable[[Any], Any], str]] = {
     "operations item": (lambda it: it.patch_content("m", "1", operations=["add"]), r"operations\[0\] must be a dict"),
     "draft operation": (lambda it: it.save_draft("m", "1", operations=op.remove("/a")), "operations must be a list"),
     "record id": (lambda it: it.patch_content("m", 1, {}), "record_id must be a string, not the int 1"),
-    "read record id": (lambda it: it.get_content("m", 1), "record_id must be a string, not the int 1"),
+    "read record id": (lambda it: it.get_content("m", 1), r"record_id must be a string, not the int 1: write str\("),
+    "UUID": (lambda it: it.get_content("m", uuid.uuid4()), r"must be a string, not the UUID .*: write str\(value\)"),
+    "record": (lambda it: it.get_content("m", DraftEdit("1")), "not the DraftEdit .*: write value.record_id"),
+    "JSON": (lambda it: it.create_content("m", '{"a": 1}'), r"content must be a dict.*: write json.loads\(value\)"),
     "collection": (lambda it: it.get_content(None, "1"), "collection must be a string"),
     "delta": (lambda it: it.patch_content("m", "1", [1]), "content must be a dict|delta must be a dict"),
     "content": (lambda it: it.create_content("m", "text"), "content must be a dict"),
@@ -79,6 +84,8 @@ async def test_wrong_argument_is_answered_with_a_sentence(connect: Connect, case
         ({"token": b"abc"}, "token must be a string or a function"),
         ({"timeout": "5"}, "timeout must be a number"),
         ({"retry": 3}, "retry must be a draftline.Retry"),
+        ({"options": ["grpc.keepalive_time_ms"]}, r"options must be pairs such as \(\"grpc"),
+        ({"options": 5}, "options must be pairs"),
         ({"credentials": True}, "grpc.ssl_channel_credentials"),
         ({"numbers": "float"}, 'must be "exact" or "decimal"'),
     ],
@@ -88,6 +95,63 @@ async def test_wrong_option_of_a_client_is_rejected(connect: Connect, options: d
         async with connect(ADDRESS, **options):
             pass
     assert "abc" not in str(caught.value)  # the token is not shown
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("http://127.0.0.1:50051", "such as 127.0.0.1:50051, without http://; for TLS, pass `credentials`"),
+        ("grpc://127.0.0.1:7/", "such as 127.0.0.1:7, without grpc://"),
+        ("127.0.0.1", "must be host:port"),
+        ("", "must be host:port"),
+        ("127.0.0.1:99999", "a port up to 65535"),
+        ("127.0.0.1:0", "a port up to 65535"),
+        ("host:port", "must be host:port"),
+        ("127.0.0.1:50051\n", "must be host:port"),
+        (" 127.0.0.1:50051", "must be host:port"),
+        ("127.0.0.1:50051/", "must be host:port"),
+        ("::1:50051", r"in brackets: \[::1\]:50051"),
+    ],
+)
+async def test_wrong_address_is_rejected(connect: Connect, target: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        async with connect(target):
+            pass
+
+
+CLIENTS: Any = pytest.mark.parametrize("kind", [draftline.Client, draftline.AsyncClient])
+
+
+@CLIENTS
+@pytest.mark.parametrize(
+    "target", ["[::1]:50051", "dns:///content.example.org", "unix:/run/d.sock", "dns:7", "ipv4:1.2.3.4:5,1.2.3.5:5"]
+)
+def test_address_of_grpc_is_passed_on(kind: Any, target: str) -> None:
+    assert target in repr(kind(target))
+
+
+@CLIENTS
+def test_client_that_is_copied_or_pickled_says_to_create_one(kind: Any) -> None:
+    client = kind(ADDRESS)
+    for use in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(TypeError, match="Client cannot be copied or pickled: create one in each process"):
+            use(client)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_attempts": "3"}, "max_attempts must be an integer"),
+        ({"max_attempts": 0}, "max_attempts must be at least 1"),
+        ({"initial_backoff_s": None}, "initial_backoff_s must be a number of seconds"),
+        ({"max_backoff_s": -1}, "max_backoff_s must be at least 0"),
+        ({"initial_backoff_s": 5}, "initial_backoff_s must be at most max_backoff_s"),
+        ({"wait_for_connection": "no"}, "wait_for_connection must be True or False"),
+    ],
+)
+def test_wrong_retry_policy_is_rejected(options: dict[str, Any], message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        draftline.Retry(**options)
 
 
 async def test_newline_in_a_token_of_a_function_is_rejected_before_the_call(connect: Connect) -> None:

@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from functools import cache, wraps
 from typing import Any, Literal, TypeVar
+from uuid import UUID
 
 from draftline.models.str_enum import StrEnum
 
@@ -26,6 +27,11 @@ Check = Callable[[str, Any], Any]  # of a name and a value; returns the value to
 
 _NAMES = {str: "a string", int: "an integer", bool: "True or False", float: "a number", datetime: "a datetime"}
 _EXAMPLES = {"operations": ', such as [op.add("/a", 1)]'}
+_FIXES = (  # by what was expected and what was given
+    (str, (bytes, bytearray), "value.decode()"),
+    (str, (int, UUID), "str(value)"),
+    (Mapping, (str, bytes, bytearray), "json.loads(value)"),
+)
 _SINGLE = (str, bytes, bytearray, memoryview)  # iterables that are not meant as lists
 _INT64 = 1 << 63
 _INT32 = 1 << 31
@@ -284,11 +290,11 @@ def _shown_type(name: str, hint: Any) -> str:
 def _advice(value: Any, kinds: list[Any]) -> str:
     if inspect.isawaitable(value):
         return ": await it first"
-    if str in kinds and isinstance(value, (bytes, bytearray)):
-        return ": write value.decode()"
+    if str in kinds and isinstance(getattr(value, "record_id", None), str):
+        return ": write value.record_id"
     if Iterable in kinds and isinstance(value, str):
         return f": write [{_repr.repr(value)}]"
-    return ""
+    return next((f": write {fix}" for kind, types, fix in _FIXES if kind in kinds and type(value) in types), "")
 
 
 def _shown(value: Any) -> str:

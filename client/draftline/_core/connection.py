@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
 import grpc.aio
@@ -23,6 +23,7 @@ from draftline._core.arguments import check_timeout, checked_value
 from draftline._core.methods import Call, Method, RequestT, ResponseT, ResultT
 from draftline._core.retries import Attempts, Retry
 from draftline._core.status import error_of_call
+from draftline._core.targets import check_target, explained
 from draftline._core.version import __version__
 from draftline.documents import Numbers, numbers_as
 from draftline.errors import DraftlineError
@@ -63,7 +64,11 @@ Metadata = tuple[tuple[str, str], ...]
 
 
 def channel_options(extra: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
-    """Return the channel options; those of the caller take precedence."""
+    """Return the channel options; those of the caller take precedence. Raise TypeError unless they are pairs."""
+    pairs: Any = extra.items() if isinstance(extra, Mapping) else extra
+    pairs = list(pairs) if isinstance(pairs, Iterable) and not isinstance(pairs, (str, bytes)) else [pairs]
+    if not all(isinstance(each, (tuple, list)) and len(each) == 2 for each in pairs):
+        raise TypeError(f'options must be pairs such as ("grpc.keepalive_time_ms", 60_000), not {extra!r}')
     options = {
         "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
         "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
@@ -73,7 +78,7 @@ def channel_options(extra: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
         "grpc.initial_reconnect_backoff_ms": INITIAL_RECONNECT_BACKOFF_MS,
         "grpc.max_reconnect_backoff_ms": MAX_RECONNECT_BACKOFF_MS,
     }
-    return list({**options, **dict(extra)}.items())
+    return list({**options, **dict(pairs)}.items())
 
 
 def check_token(token: str) -> None:
@@ -163,10 +168,7 @@ class Connection(ABC):
             check_token(token)
         if numbers not in ("exact", "decimal"):
             raise ValueError(f'numbers must be "exact" or "decimal", not {numbers!r}')
-        if target.startswith(("http://", "https://")):
-            raise ValueError(
-                f"target must be host:port, such as 127.0.0.1:50051, not {target!r}; for TLS, pass `credentials`"
-            )
+        check_target(target)
         if user is not None and not (user.isascii() and user.isprintable() and user.strip() == user and user):
             raise ValueError(f"user must be printable ASCII, without spaces at either end and not empty, not {user!r}")
         self._target = target
@@ -189,6 +191,9 @@ class Connection(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._target!r}, tenant_id={self._tenant_id!r}, user={self._user!r})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"a {type(self).__name__} cannot be copied or pickled: create one in each process")
 
     def _tenant(self, tenant_id: str | None) -> str:
         tenant_id = self._tenant_id if tenant_id is None else tenant_id
@@ -244,7 +249,8 @@ class Connection(ABC):
     def _error(self, failure: grpc.RpcError) -> DraftlineError:
         """Return the error of a failed call, with numbers in conflicts as the client is to return them."""
         with numbers_as(self._numbers):
-            return error_of_call(failure)
+            error = error_of_call(failure)
+        return explained(error, self._target, uses_tls=self._credentials is not None)
 
     def _check_open(self) -> None:
         if self._is_closed:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import grpc
 
+from draftline._core.arguments import checked_duration, checked_value
 from draftline.errors import DraftlineError, UnauthenticatedError, UnavailableError
 
 # Caps the exponent: after this many doublings, every backoff exceeds its bound; a watch may fail any number of times.
@@ -46,12 +47,15 @@ class Retry:
     wait_for_connection: bool = True
 
     def __post_init__(self) -> None:
-        if self.max_attempts < 1:
+        if checked_value("max_attempts", self.max_attempts, int) < 1:
             raise ValueError(
                 f"max_attempts must be at least 1, which counts the first attempt, not {self.max_attempts}"
             )
-        if not 0 <= self.initial_backoff_s <= self.max_backoff_s:
-            raise ValueError("initial_backoff_s must be at least 0 and at most max_backoff_s")
+        checked_duration("initial_backoff_s", self.initial_backoff_s)
+        checked_duration("max_backoff_s", self.max_backoff_s)
+        checked_value("wait_for_connection", self.wait_for_connection, bool)
+        if self.initial_backoff_s > self.max_backoff_s:
+            raise ValueError("initial_backoff_s must be at most max_backoff_s")
 
     def pause_s(self, failures: int, error: DraftlineError) -> float:
         """Return the pause after this many consecutive failures, at least as long as the service asks for."""
