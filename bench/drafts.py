@@ -15,6 +15,7 @@ from .records import record_id
 
 EDITS = 1_000  # in one save, and in one commit
 WARM_UP, ROUNDS = 2, 9
+RECORDS = 2 * EDITS * (WARM_UP + ROUNDS)  # that the list must have
 USER = "writer"
 
 SAVE, INSERT = f"SaveDraft of {EDITS:,}", f"INSERT of {EDITS:,} drafts"
@@ -41,7 +42,7 @@ WHERE r.tenant_id = $1 AND r.collection = 'movies' AND r.record_id = p.record_id
 async def measure(
     environment: Environment, connection: Any, channel: Any, tenant_id: str, measurements: Measurements
 ) -> None:
-    """Add the figures, each a median. The list must have 2 * EDITS * (WARM_UP + ROUNDS) records."""
+    """Add the figures, each a median. The list must have RECORDS records."""
     stub = draft_pb2_grpc.DraftServiceStub(channel)
     metadata = (("authorization", f"Bearer {environment.token([tenant_id], USER)}"),)
     commit = draft_pb2.CommitRequest(tenant_id=tenant_id, collection="movies", all=True)

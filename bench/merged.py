@@ -30,7 +30,7 @@ from .environment import Environment
 from .lists import COLLECTION, tenant_of, user_with
 from .measurements import Measurements
 from .processes import BenchError
-from .sizes import Sizes
+from .sizes import Part, Sizes
 
 FILTER, ORDER = '"Major Genre" = "Drama"', '"Worldwide Gross" desc'
 PAGE, MAX_PAGE = 100, 1_000
@@ -57,7 +57,9 @@ def page_of(records: int, own_drafts: int) -> str:
 
 
 def measure(environment: Environment, sizes: Sizes, measurements: Measurements) -> None:
-    """Measure merged lists, drafts and streams. Raise BenchError if a list is too short for a page."""
+    """Measure merged lists, drafts and streams. Raise BenchError if a list is too short."""
+    if sizes.records < drafts.RECORDS:
+        raise BenchError(f"the part {Part.MERGED.value} needs at least {drafts.RECORDS:,} records, to save drafts of")
     uvloop.run(lists.prepare(environment, sizes))
     uvloop.run(_measure(environment, sizes, measurements))
     stream.measure(environment, sizes, measurements)
@@ -87,7 +89,7 @@ async def _calls(pages: _Pages, connection: Any, sizes: Sizes) -> Mapping[str, C
     for count in sizes.lengths:
         for own in sizes.own_drafts:
             calls[page_of(count, own)] = await pages.page(count, own)
-    calls[DEEP] = await pages.page(many, most, await pages.deep_token(many, most, sizes.deep))
+    calls[DEEP] = await pages.page(many, most, await pages.deep_token(many, most, sizes.deep_page))
     return calls
 
 

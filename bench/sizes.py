@@ -39,7 +39,7 @@ class Sizes:
     lists: tuple[int, ...] = (10_000, 100_000)  # lengths of the shorter merged lists
     own_drafts: tuple[int, ...] = (0, 50, 5_000)
     other_drafts: int = 100_000  # by other users, in each list; at most one for every tenth record
-    deep: int = 1_000  # number of the deep page; a quarter of the records match the filter
+    deep: int = 1_000  # number of the deep page, in lists that are long enough; see deep_page
     page_rounds: int = 60  # short rounds, because bursts of other load last for seconds
     watchers: int = 1_000
     synced: int = 100_000  # in the collection that is read from a system of record
@@ -59,6 +59,11 @@ class Sizes:
     @property
     def top(self) -> int:
         return max(self.concurrencies)
+
+    @property
+    def deep_page(self) -> int:
+        """The number of the deep page: a quarter of the records match the filter, a hundred of them are a page."""
+        return max(1, min(self.deep, self.records // 500))
 
     @property
     def lengths(self) -> tuple[int, ...]:

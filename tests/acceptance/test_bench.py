@@ -29,6 +29,18 @@ def test_bench_refuses_an_unknown_part() -> None:
     assert "imports" in refused.output
 
 
+@pytest.mark.parametrize("records", [1, 22_000, 120_000, 1_000_000, 5_000_000])
+def test_deep_page_is_in_a_list_of_any_length(records: int) -> None:
+    sizes = bench.Sizes.of(quick=False, records=records)
+    assert sizes.deep_page == 1 or sizes.deep_page * 100 <= records // 4
+    assert sizes.deep_page == 1_000 or records < 500_000
+
+
+def test_bench_says_how_many_records_a_part_needs() -> None:
+    with pytest.raises(bench.BenchError, match="at least 22,000 records"):
+        bench.merged.measure(None, bench.Sizes.of(quick=True, records=21_999), None)  # type: ignore[arg-type]
+
+
 def test_chart_shows_every_ratio_that_has_a_target() -> None:
     names = {ratio.name for ratio in bench.RATIOS if ratio.target}
     assert names <= set(texts(bench.chart.draw(results(ratios=dict.fromkeys(names, 1.0)))))

@@ -83,6 +83,16 @@ async def test_entry_that_exists_already_does_not_fail_the_write(world: LoggedWo
     assert (await world.record("1")).version == (2 if statement == STRAY else 1)
 
 
+async def test_entry_that_exists_already_does_not_fail_the_import(world: LoggedWorld) -> None:
+    await declared(world)
+    await world.create("1", {"en": 1, "ea": "x"})
+    await world.database.fetch(Statement("stray", STRAY, ("t",)), {"t": world.tenant_id})
+    await world.load({"1": {"en": 2, "ea": "x"}, "2": {"en": 2}})
+    assert await wrong_entries(world.database, world.tenant_id) == []
+    assert [each.version for each in await world.history("1")] == [1, 2]
+    assert [each.version for each in await world.history("2")] == [1]
+
+
 FILL = """
 INSERT INTO draftline.{} SELECT 't', {} 'films', 1, int4send(g), g::text FROM generate_series(1, 20000) AS g
 """

@@ -184,6 +184,21 @@ async def test_write_that_waits_for_another_removes_the_entry_that_the_other_has
     assert await wrong_entries(races.world.database, races.world.tenant_id) == []
 
 
+@pytest.mark.parametrize("is_declared", [True, False])
+async def test_import_of_a_record_that_another_write_creates_replaces_it(races: Races, is_declared: bool) -> None:
+    if is_declared:
+        await declared(races.world)
+    creation_of_it = Patch(COLLECTION, "1", Delta('{"en": 2, "u": 1}', Strategy.SHALLOW), allow_missing=True)
+    async with races.behind(races.holding.patch_all([creation_of_it])):
+        loading = await races.waiting(races.world.load({"0": {"en": 1}, "1": {"en": 2}, "2": {"en": 3}}))
+    await loading
+    assert await wrong_entries(races.world.database, races.world.tenant_id) == []
+    records = [await races.world.record(record_id) for record_id in ("0", "1", "2")]
+    assert [(json.loads(record.content), record.version) for record in records] == [
+        ({"en": 1}, 1), ({"en": 2}, 2), ({"en": 3}, 1),
+    ]  # fmt: skip
+
+
 async def test_build_that_was_interrupted_goes_on_where_it_ended(world: LoggedWorld) -> None:
     await world.load({f"r{number:04d}": {"en": number} for number in range(100)})
     await world.save_all("ada", [change(f"r{number:04d}", {"en": -number}) for number in range(50)])
