@@ -118,13 +118,13 @@ ANALYZE locked (record_id)
 WITH target AS (
     SELECT s.record_id, s.content, s.parent_id, s.position, r.content AS old_content, r.parent_id AS old_parent_id,
         r.position AS old_position, r.version, r.log_xact, r.deleted_at, coalesce(c.history, 'VALUES') AS history,
-        CASE WHEN r.content <> s.content THEN draftline.difference(r.content, s.content) END AS difference,
-        r.record_id IS NOT NULL AND l.record_id IS NULL AS raced
+        d.edit, d.base, d.fields, r.record_id IS NOT NULL AND l.record_id IS NULL AS raced
     FROM staging AS s
     LEFT JOIN draftline.record AS r
         ON r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = s.record_id
     LEFT JOIN locked AS l ON l.record_id = s.record_id
     LEFT JOIN draftline.collection AS c ON c.tenant_id = :tenant_id AND c.collection = :collection
+    LEFT JOIN LATERAL draftline.difference_at(r.content, s.content, r.content || s.content) AS d ON r.content <> s.content
     WHERE r.record_id IS NULL OR r.deleted_at IS NOT NULL
        OR (r.content, r.parent_id, r.position) IS DISTINCT FROM (s.content, s.parent_id, s.position)
     ORDER BY s.record_id
@@ -133,8 +133,7 @@ WITH target AS (
     SELECT CAST(:collection AS text) AS collection, t.record_id, coalesce(t.version, 0) + 1 AS version,
         CASE WHEN t.version IS NULL THEN 'CREATE' WHEN t.deleted_at IS NULL THEN 'UPDATE' ELSE 'UNDELETE' END AS kind,
         'IMPORT_CONTENT' AS source, greatest(draftline.log_xact(), t.log_xact) AS log_xact,
-        (t.difference).edit AS edit, (t.difference).base AS base,
-        draftline.edited_fields((t.difference).edit) AS changed_fields, t.old_content, t.content AS new_content, t.history,
+        t.edit, t.base, t.fields AS changed_fields, t.old_content, t.content AS new_content, t.history,
         t.old_parent_id, t.parent_id, t.old_position, t.position, CAST(:user_id AS text) AS user_id, '' AS session_id,
         CAST(:commit_id AS uuid) AS commit_id, CAST(:change_reason AS text) AS change_reason,
         CAST(:request_id AS uuid) AS request_id
