@@ -12,8 +12,6 @@ from .filters.ast import FieldType, Path
 from .values import value_class
 
 MAX_DEPTH = 3  # relations in one path
-MAX_PATHS = 10
-MAX_RELATIONS = 16  # of one collection
 DEFAULT_LIMIT = 100  # related records of one record, by one relation
 MAX_LIMIT = 1_000
 MAX_NAMED = 10  # ids that an error or a report gives as examples

@@ -8,7 +8,7 @@ from ..store.advisory_locks import AdvisoryLock, LockFamily
 from .definitions import LayoutError, TableDefinition, read_definition
 from .layout import TABLES, hash_partition, rest_of, tenant_partition
 from .switch_state import fetch
-from .sync_triggers import COPY, OLD, Sync, unmatched
+from .sync_triggers import COPY, OLD, Sync
 
 FIXES = {
     "publication": "ALTER PUBLICATION ... DROP TABLE, and add the table again after the switch",
@@ -109,7 +109,3 @@ def _targets(definition: TableDefinition) -> list[tuple[object, ...]]:
         (column.name, column.target, [each for each in column.options if not each.startswith("n_distinct_inherited=")])
         for column in definition.columns
     ]
-
-
-def unmatched_tables(definitions: list[TableDefinition]) -> list[str]:
-    return [unmatched(definition) for definition in definitions if not definition.key]

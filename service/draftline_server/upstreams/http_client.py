@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import httpcore
-from draftline.upstreams import Secret, UnreachableError
+from draftline.upstreams import UnreachableError
 
 from .definitions import Tls
 from .endpoints_file import ConfiguredEndpoint
@@ -158,11 +158,6 @@ def without(text: str, secrets: list[str]) -> str:
         if len(secret) >= MIN_HIDDEN_CHARACTERS:
             text = text.replace(secret, HIDDEN)
     return text
-
-
-def secret_of(endpoint: ConfiguredEndpoint, file: str) -> Secret:
-    """Return the secret in a file of the endpoint."""
-    return endpoint.secrets[file]
 
 
 def _reason(error: Exception) -> str:
