@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,13 @@ from click.testing import CliRunner, Result
 from draftline_server.background.leader import run_once
 from draftline_server.background.statistics_refresh import StatisticsRefresh
 from draftline_server.cli import main
+from draftline_server.ops import migrate
+from draftline_server.partitions.conversion import partition_tables
 from draftline_server.partitions.definitions import read_definition
 from draftline_server.partitions.layout import MODULUS, TABLES, hash_partition, tenant_partition
-from draftline_server.partitions.tenants import promotion
+from draftline_server.partitions.pace import Pace
+from draftline_server.partitions.promotion import promote, promotion
+from draftline_server.partitions.session import Session, open_session
 from draftline_server.store.leases import Leases
 from support.partitioned import partition_tables_at, plain_only
 from support.servers import beside
@@ -43,6 +49,7 @@ async def fill(connection: asyncpg.Connection, tenant_id: str, count: int) -> li
     names = [
         row["relname"]
         for row in await connection.fetch(f"{TENANT_TABLES.replace('ORDER', 'AND NOT c.relispartition ORDER')}")
+        if not row["relname"].endswith(("_new", "_unmatched"))  # copies, while a tenant is promoted
     ]
     for name in names:
         columns = await connection.fetch(REQUIRED, name)
@@ -177,31 +184,132 @@ async def test_promoted_tenant_has_its_rows_in_its_own_partitions(
     assert "has its own partitions already" in repeated.stderr
 
 
-async def test_promotion_reads_no_partition_of_others_under_its_lock(
+async def test_promotion_reads_only_the_partition_that_it_replaces_under_its_lock(
     database_url: str, connection: asyncpg.Connection
 ) -> None:
     """PostgreSQL reports for each partition of the rest whether it can skip the search for rows of the tenant."""
     beside(partition_tables_at, database_url)
     await fill(connection, TENANT, 30)
+    await fill(connection, OTHER, 30)
     plan = await promotion(connection, TENANT)
     assert len(plan.exclusions) == len(plan.validations) == len(TABLES) * (MODULUS - 1)
     for statement in [*plan.exclusions, *plan.validations]:
         await connection.execute(statement)
     again = await promotion(connection, TENANT)
-    assert (again.exclusions, again.validations, again.moves) == ([], [], plan.moves)
-    await fill(connection, OTHER, 30)
+    assert (again.exclusions, again.validations, again.exchange) == ([], [], plan.exchange)
     skipped: list[str] = []
     connection.add_log_listener(lambda _, message: skipped.append(str(message)))
     async with connection.transaction():
+        for statement in [*plan.creation, *plan.triggers]:
+            await connection.execute(statement)
         await connection.execute("SET LOCAL client_min_messages = debug1")
-        await connection.execute("; ".join(plan.moves))
+        await connection.execute("; ".join(plan.exchange))
     await connection.execute("SELECT 1")
     implied = {each for each in skipped if "is implied by existing constraints" in each}
-    of_others = {each for each in implied if "default partition" in each}
-    assert len(of_others) == len(TABLES) * (MODULUS - 1)
-    assert len(implied - of_others) == len(TABLES), "nor does it read the rows of the tenant again"
+    of_rest = {each for each in implied if "default partition" in each}
+    assert len(of_rest) == len(TABLES) * MODULUS
+    assert len(implied - of_rest) == len(TABLES), "nor does it read the rows of the tenant again"
     assert await connection.fetchval("SELECT count(*) FROM pg_constraint WHERE conname ~ '^not_tenant_'") == 0
-    assert not [name for name in await tables_with(connection, TENANT) if "_rest_" in name]
+
+
+CHANGES = {
+    "record": "version = version + 1",
+    "draft": "version = version + 1",
+    "order_entry": "record_id = record_id || 'x'",
+    "draft_order_entry": "record_id = record_id || 'x'",
+    "tally": "records = records + 1",
+    "sync_record": "remote_id = 'n'",
+}
+
+
+async def write(connection: asyncpg.Connection, tenant_id: str, count: int) -> None:
+    """Insert, update and delete rows of a tenant in each table."""
+    await fill(connection, tenant_id, count)
+    for table in TABLES:
+        first = f"(SELECT min(ctid) FROM draftline.{table} WHERE tenant_id = $1)"
+        where = f"WHERE tenant_id = $1 AND ctid = {first}"
+        with suppress(asyncpg.RaiseError):  # of a table with no columns but the key
+            await connection.execute(f"UPDATE draftline.{table} SET {CHANGES[table]} {where}", tenant_id)
+        await connection.execute(f"DELETE FROM draftline.{table} {where}", tenant_id)
+
+
+async def test_writes_during_a_promotion_are_kept(
+    database_url: str, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After each step of the command, of the tenant and of another one in the same partition."""
+    await partition_tables(connection, [], 1)
+    await fill(connection, TENANT, 30)
+    await fill(connection, OTHER, 30)
+    rows: list[list[list[asyncpg.Record]]] = []
+    original = Session.log
+
+    async def log(self: Session, event: str, **detail: object) -> None:
+        await original(self, event, **detail)
+        if event.startswith("promote:"):
+            for tenant_id in (TENANT, OTHER):
+                await write(connection, tenant_id, 31 + len(rows))
+            rows.append(await everything(connection))
+
+    monkeypatch.setattr(Session, "log", log)
+    async with open_session(database_url) as session:
+        promoted, _ = await promote(session, TENANT, 10.0, Pace(rest=0.0, rows=20), lambda *_: None)
+    assert len(rows) == len(TABLES) + 2, "in sync, each table copied, verified"
+    assert await everything(connection) == rows[-1] != rows[-2]
+    of_tenant = [sum(row["tenant_id"] == TENANT for row in found) for found in rows[-1]]
+    assert promoted == dict(zip(TABLES, of_tenant, strict=True))
+    held = await tables_with(connection, TENANT)
+    assert not [name for name in held if "_rest_" in name]
+    assert {tenant_partition(table, TENANT) for table in TABLES} <= set(held)
+
+
+async def everything(connection: asyncpg.Connection) -> list[list[asyncpg.Record]]:
+    return [await connection.fetch(f"SELECT * FROM draftline.{table} AS t ORDER BY t::text") for table in TABLES]
+
+
+async def test_interrupted_promotion_begins_again_or_is_ended(
+    database_url: str, connection: asyncpg.Connection
+) -> None:
+    await partition_tables(connection, [], 1)
+    await fill(connection, TENANT, 30)
+    await fill(connection, OTHER, 30)
+    before = await connection.fetch(CATALOGUE)
+    plan = await promotion(connection, TENANT)
+
+    async def interrupt() -> None:
+        for statement in [*plan.creation, *plan.triggers]:
+            await connection.execute(statement)
+
+    await interrupt()
+    await connection.execute("UPDATE draftline.record SET version = 7")
+    with pytest.raises(migrate.MigrateError, match="the promotion of a tenant was interrupted: run"):
+        await asyncio.to_thread(migrate.go_to, database_url, "0022")
+    assert "was interrupted: run it again, or `cleanup` drops" in partitions(database_url, "status").stdout
+    ended = partitions(database_url, "cleanup", "--yes")
+    assert ended.exit_code == 0, ended.output
+    assert await connection.fetch(CATALOGUE) == before
+    await interrupt()
+    outcome = figures(partitions(database_url, "promote", TENANT, "--json"))
+    assert outcome["rows"] == dict.fromkeys(TABLES, 30)
+    assert await connection.fetchval("SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal") == 0
+    assert await connection.fetchval("SELECT count(*) FROM pg_class WHERE relname ~ '_new$|_unmatched'") == 0
+    assert await connection.fetchval("SELECT count(*) FROM draftline.record WHERE version = 7") == 60
+
+
+async def test_promotion_names_what_refers_to_a_partition_that_it_replaces(
+    database_url: str, connection: asyncpg.Connection
+) -> None:
+    await partition_tables(connection, [], 1)
+    await fill(connection, TENANT, 3)
+    await connection.execute("CREATE VIEW public.part AS SELECT * FROM draftline.record_rest_00")
+    refused = partitions(database_url, "promote", TENANT)
+    assert refused.exit_code == 1
+    assert "view public.part on record_rest_00: drop the view" in refused.stderr
+
+
+CATALOGUE = (
+    "SELECT relname::text FROM pg_class WHERE relnamespace = 'draftline'::regnamespace UNION ALL "
+    "SELECT tgname FROM pg_trigger UNION ALL SELECT proname FROM pg_proc ORDER BY 1"
+)
 
 
 async def test_promotion_that_gets_no_lock_names_the_holder_and_changes_nothing(

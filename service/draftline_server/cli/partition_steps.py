@@ -16,6 +16,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from ..partitions.pace import Pace
 from ..partitions.session import Session, open_session
 from ..partitions.switch_state import Phase
 from ..partitions.switchover import Switchover
@@ -40,6 +41,13 @@ log_option = click.option(
 )  # fmt: skip
 
 
+PACE = (
+    click.option("--metrics", "metrics_url", metavar="URL",
+                 help="The service's metrics, http://HOST:9464/metrics, to spare it while calls are slow."),
+    click.option("--max-p99", "max_p99_ms", type=click.FloatRange(min=1), default=250.0, show_default=True,
+                 help="Milliseconds: copy slowly while the p99 of calls is above; with --metrics."),
+    click.option("--rows-per-second", type=click.FloatRange(min=1), help="Copy no more rows than this per second."),
+)  # fmt: skip
 yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 
 
@@ -64,6 +72,20 @@ def step_command(command: Callable[..., None]) -> Callable[..., None]:
     for option in (json_option, log_option, attempts_option, dry_run_option):
         decorated = option(decorated)
     return decorated
+
+
+def pace_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of the pace of a copy to a command, which is called with a Pace."""
+
+    @wraps(command)
+    def run(
+        *arguments: Any, metrics_url: str | None, max_p99_ms: float, rows_per_second: float | None, **own: Any
+    ) -> None:
+        command(*arguments, pace=Pace(metrics_url, max_p99_ms, rows_per_second), **own)
+
+    for option in reversed(PACE):
+        run = option(run)
+    return run
 
 
 def confirm(counts: Iterable[str], question: str) -> None:

@@ -6,10 +6,12 @@ import json
 
 import click
 
+from ..partitions.pace import Pace
+from ..partitions.promotion import promote
 from ..partitions.session import Session
-from ..partitions.tenants import Outcome, Tenant, drop_sql, drop_tenant, promote, promotion, read_tenant
+from ..partitions.tenants import Outcome, Tenant, drop_sql, drop_tenant, read_tenant
 from ..settings import Settings
-from .partition_steps import Bars, StepOptions, confirm, print_sql, run_session, step_command, yes_option
+from .partition_steps import Bars, StepOptions, confirm, pace_options, print_sql, run_session, step_command, yes_option
 
 max_lock_option = click.option(
     "--max-lock-s", type=click.FloatRange(min=0.01), default=2.0, show_default=True,
@@ -21,27 +23,28 @@ max_lock_option = click.option(
 @click.argument("tenant_id", metavar="TENANT")
 @max_lock_option
 @step_command
-def promote_command(settings: Settings, options: StepOptions, *, tenant_id: str, max_lock_s: float) -> None:
-    """Move a tenant from the shared partitions into its own.
+@pace_options
+def promote_command(settings: Settings, options: StepOptions, *, tenant_id: str, max_lock_s: float, pace: Pace) -> None:
+    """Move a tenant from the shared partitions into its own, while the service goes on.
 
-    One transaction moves the rows. Calls wait meanwhile, which takes as long as copying the tenant and reading the
-    shared partitions that have its rows; it is rolled back after --max-lock-s. The other shared partitions are read
-    before, while calls go on.
+    The shared partitions that have its rows are copied into two, one of the tenant and one of the others, and triggers
+    keep these in sync. When they are equal, they take the place of the shared ones. Calls wait meanwhile, as long as
+    reading the rows of the others once takes; it is rolled back after --max-lock-s. An interrupted command begins
+    again. The disk must have space for a second copy of these partitions.
 
     \b
     Examples:
       draftline partitions promote acme --dry-run
-      draftline partitions promote acme --max-lock-s 10
+      draftline partitions promote acme --metrics http://127.0.0.1:9464/metrics --max-p99 100
+      draftline partitions promote acme --rows-per-second 5000 --json
     """
 
-    async def step(session: Session, _: Bars | None) -> Outcome:
-        if options.dry_run:
-            return Outcome({}, sql=(await promotion(session.connection, tenant_id)).sql)
-        return await promote(session, tenant_id, max_lock_s)
+    async def step(session: Session, bars: Bars | None) -> Outcome:
+        return Outcome(*await promote(session, tenant_id, max_lock_s, pace, bars or (lambda *_: None)))
 
-    outcome, _ = run_session(settings, step, options)
+    outcome, sql = run_session(settings, step, options)
     if options.dry_run:
-        print_sql(outcome.sql, as_json=options.as_json)
+        print_sql(sql, as_json=options.as_json)
     else:
         _print(tenant_id, outcome, f"tenant {tenant_id} has its own partitions", as_json=options.as_json)
 

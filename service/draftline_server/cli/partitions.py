@@ -21,6 +21,7 @@ from .partition_steps import (
     confirm,
     dry_run_option,
     log_option,
+    pace_options,
     print_phase,
     print_sql,
     run_step,
@@ -100,16 +101,11 @@ def status_command(settings: Settings, *, dry_run: bool, as_json: bool) -> None:
               help="A big tenant that gets partitions of its own; repeat for several.")  # fmt: skip
 @click.option("--modulus", type=click.IntRange(2, 256), default=MODULUS, show_default=True,
               help="How many partitions all other tenants share.")  # fmt: skip
-@click.option("--metrics", "metrics_url", metavar="URL",
-              help="The service's metrics, http://HOST:9464/metrics, to spare it while calls are slow.")  # fmt: skip
-@click.option("--max-p99", "max_p99_ms", type=click.FloatRange(min=1), default=250.0, show_default=True,
-              help="Milliseconds: copy slowly while the p99 of calls is above; with --metrics.")  # fmt: skip
-@click.option("--rows-per-second", type=click.FloatRange(min=1), help="Copy no more rows than this per second.")
 @step_command
+@pace_options
 def start_command(
-    settings: Settings, options: StepOptions, *, tenants: tuple[str, ...], modulus: int, metrics_url: str | None,
-    max_p99_ms: float, rows_per_second: float | None,
-) -> None:  # fmt: skip
+    settings: Settings, options: StepOptions, *, tenants: tuple[str, ...], modulus: int, pace: Pace
+) -> None:
     """Create partitioned copies of the tables, and copy all rows.
 
     Triggers keep the copies in sync with what the service writes meanwhile. The service does not use the copies yet.
@@ -122,7 +118,6 @@ def start_command(
       draftline partitions start --metrics http://127.0.0.1:9464/metrics --max-p99 100
       draftline partitions start --rows-per-second 5000
     """
-    pace = Pace(metrics_url, max_p99_ms, rows_per_second)
 
     async def step(switchover: Switchover) -> Phase:
         await switchover.start(tenants, modulus, pace)

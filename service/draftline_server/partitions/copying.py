@@ -31,35 +31,44 @@ UNMATCHED_ROWS = 1_000
 
 @dataclass(slots=True)
 class KeyedCopy:
-    """The copy of a table with a primary key, in the order of the key. Its index position is stored with each batch."""
+    """The copy of a table with a primary key, in the order of the key.
+
+    Its index position is stored with each batch, unless `is_stored` is False: then an interrupted copy is lost.
+    """
 
     session: Session
     sync: Sync
     types: dict[str, str]  # of columns, by their names
     pace: Pace
     progress: Progress
+    is_stored: bool = True
 
     async def run(self, state: State) -> None:
         name = self.sync.definition.name
         connection = self.session.connection
         position, copied = state.positions.get(name), state.copied.get(name, 0)
         while position != COPIED_ALL:
-            start = time.perf_counter()
+            start, before = time.perf_counter(), (position, copied)
             try:
                 async with connection.transaction():
                     await connection.execute(f"SET LOCAL lock_timeout = {LOCK_MS}; SET LOCAL synchronous_commit = off")
                     position, rows = await self._batch(position)
                     copied += rows
-                    await fetch(connection, "put_position", name=name, position=json.dumps(position), copied=copied)
+                    await self._store(name, position, copied)
             except RETRIES:
                 self.pace.locked()
                 state.positions.pop(name, None)
-                position, copied = await self._stored()
+                position, copied = await self._stored() if self.is_stored else before
                 await asyncio.sleep(random.uniform(0, 0.05))  # noqa: S311
                 continue
             self.progress(name, copied)
             await self.pace.after(rows, time.perf_counter() - start)
         state.positions[name], state.copied[name] = COPIED_ALL, copied
+
+    async def _store(self, name: str, position: Any, copied: int) -> None:
+        if self.is_stored:
+            connection = self.session.connection
+            await fetch(connection, "put_position", name=name, position=json.dumps(position), copied=copied)
 
     async def _stored(self) -> tuple[Any, int]:
         (row,) = await fetch(self.session.connection, "state")
@@ -80,7 +89,7 @@ class KeyedCopy:
     def statements(self, begun: bool) -> tuple[str, str]:
         """Return the statements that find the last key of a batch, and that copy the rows up to it."""
         key, columns = ", ".join(self.sync.key), ", ".join(self.sync.columns)
-        source, size = qualified(self.sync.source), len(self.sync.key)
+        source, size = qualified(self.sync.copied), len(self.sync.key)
         after = f"WHERE ({key}) > ({self._values(1)})" if begun else ""
         texts = ", ".join(f"b.{column}::text AS k{number}" for number, column in enumerate(self.sync.key))
         down = ", ".join(f"b.{column} DESC" for column in self.sync.key)
@@ -115,6 +124,7 @@ class SnapshotCopy:
     sync: Sync
     pace: Pace
     progress: Progress
+    is_stored: bool = True
 
     async def run(self, state: State) -> None:
         name = self.sync.definition.name
@@ -133,19 +143,21 @@ class SnapshotCopy:
         finally:
             await holder.close(timeout=CONNECT_S)
         await self._match()
-        await fetch(self.session.connection, "put_position", name=name, position=json.dumps(COPIED_ALL), copied=copied)
+        if self.is_stored:
+            stored = json.dumps(COPIED_ALL)
+            await fetch(self.session.connection, "put_position", name=name, position=stored, copied=copied)
         state.positions[name], state.copied[name] = COPIED_ALL, copied
 
     async def _begin(self, holder: Any) -> tuple[str, int, int]:
         """Empty the copy and take a snapshot. Return it with the table's file and pages."""
         table, spare = qualified(self.sync.target), qualified(unmatched(self.sync.definition))
-        locked = f"LOCK TABLE {qualified(self.sync.source)} IN SHARE ROW EXCLUSIVE MODE"
+        locked = f"LOCK TABLE {qualified(self.sync.copied)} IN SHARE ROW EXCLUSIVE MODE"
         connection = self.session.connection
         for attempt in range(1, self.session.attempts + 1):
             try:
                 async with connection.transaction():
                     await connection.execute(f"SET LOCAL lock_timeout = {LOCK_MS}; {locked}; TRUNCATE {table}, {spare}")
-                    (size,) = await fetch(connection, "blocks", name=self.sync.source)
+                    (size,) = await fetch(connection, "blocks", name=self.sync.copied)
                     await holder.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
                     snapshot = await holder.fetchval("SELECT pg_export_snapshot()")
                 return snapshot, size["filenode"], size["blocks"]
@@ -168,14 +180,14 @@ class SnapshotCopy:
         columns, connection = ", ".join(self.sync.columns), self.session.connection
         async with connection.transaction(isolation="repeatable_read"):
             await connection.execute(f"SET TRANSACTION SNAPSHOT '{snapshot}'")
-            (size,) = await fetch(connection, "blocks", name=self.sync.source)
+            (size,) = await fetch(connection, "blocks", name=self.sync.copied)
             if size["filenode"] != filenode:
                 raise LayoutError(
-                    f"draftline.{self.sync.source} was rewritten while it was copied", "run the command again"
+                    f"draftline.{self.sync.copied} was rewritten while it was copied", "run the command again"
                 )
             done = await connection.execute(
                 f"INSERT INTO {qualified(self.sync.target)} ({columns}) SELECT {columns} "
-                f"FROM ONLY {qualified(self.sync.source)} WHERE ctid >= '({first},0)' AND ctid < '({last},0)'"
+                f"FROM ONLY {qualified(self.sync.copied)} WHERE ctid >= '({first},0)' AND ctid < '({last},0)'"
             )
         return int(done.split()[-1])
 
@@ -187,7 +199,7 @@ class SnapshotCopy:
                 async with connection.transaction():
                     await connection.execute(
                         f"SET LOCAL lock_timeout = {LOCK_MS}; "
-                        f"LOCK TABLE {qualified(self.sync.source)} IN SHARE ROW EXCLUSIVE MODE"
+                        f"LOCK TABLE {qualified(self.sync.copied)} IN SHARE ROW EXCLUSIVE MODE"
                     )
                     before = await connection.fetchval(f"SELECT count(*) FROM {spare}")
                     await connection.execute(
@@ -201,8 +213,8 @@ class SnapshotCopy:
                 return
             if left == before:
                 raise LayoutError(
-                    f"{left:,} deleted rows of draftline.{self.sync.source} are not in its copy",
+                    f"{left:,} deleted rows of draftline.{self.sync.copied} are not in its copy",
                     "run `draftline partitions cleanup`, and begin again",
                 )
             await asyncio.sleep(0.02)
-        raise LayoutError(f"draftline.{self.sync.source} is written all the time", "run the command again")
+        raise LayoutError(f"draftline.{self.sync.copied} is written all the time", "run the command again")

@@ -74,11 +74,20 @@ def creation(
     The copy and its indexes have the names of the originals with the suffix. The partitions have their final names,
     and `tenants` have one each. Triggers are not created; see `triggers`.
     """
-    table, copy = definition.name, with_suffix(definition.name, suffix)
+    copy = with_suffix(definition.name, suffix)
     partitions = [
         *(tenant_creation(definition, tenant_id, copy) for tenant_id in tenants),
         *_rest_creation(definition, copy, modulus),
     ]
+    return [
+        *parent_creation(definition, suffix),
+        *(statement for statements in partitions for statement in statements),
+    ]
+
+
+def parent_creation(definition: TableDefinition, suffix: str) -> list[str]:
+    """Return the statements that create a copy of a table, with its indexes, that has no partition yet."""
+    table, copy = definition.name, with_suffix(definition.name, suffix)
     return [
         *in_tablespace(
             definition.tablespace,
@@ -97,7 +106,6 @@ def creation(
         ),
         *([f"COMMENT ON TABLE {qualified(copy)} IS {literal(definition.comment)}"] if definition.comment else []),
         *properties(definition, copy, suffix, is_parent=True),
-        *(statement for statements in partitions for statement in statements),
     ]
 
 
@@ -125,7 +133,7 @@ def _rest_creation(definition: TableDefinition, parent: str, modulus: int) -> li
         bound = f"FOR VALUES WITH (MODULUS {modulus}, REMAINDER {remainder})"
         created.append(
             [
-                f"CREATE TABLE {qualified(name)} PARTITION OF {qualified(rest)} {bound}{_storage(definition)}",
+                f"CREATE TABLE {qualified(name)} PARTITION OF {qualified(rest)} {bound}{storage(definition)}",
                 *properties(definition, name, None, is_parent=False),
             ]
         )
@@ -136,25 +144,11 @@ def tenant_creation(definition: TableDefinition, tenant_id: str, parent: str) ->
     """Return the statements that create the partition of a tenant, of which the default partition has no rows."""
     name = tenant_partition(definition.name, tenant_id)
     created = f"PARTITION OF {qualified(parent)} FOR VALUES IN ({literal(tenant_id)})"
-    return [f"CREATE TABLE {qualified(name)} {created}{_storage(definition)}", *_of_tenant(definition, tenant_id)]
-
-
-def tenant_table_creation(definition: TableDefinition, tenant_id: str, constraint: str) -> list[str]:
-    """Return the statements that create a table without indexes which can become the partition of a tenant.
-
-    `constraint` is the name of a constraint that its rows are of this tenant.
-    """
-    name = tenant_partition(definition.name, tenant_id)
-    like = f"LIKE {qualified(definition.name)} INCLUDING ALL EXCLUDING INDEXES"
-    check = f"CONSTRAINT {quoted(constraint)} CHECK (tenant_id = {literal(tenant_id)})"
-    created = f"CREATE TABLE {qualified(name)} ({like}, {check}){_storage(definition)}"
-    return [*in_tablespace(definition.tablespace, created), *_of_tenant(definition, tenant_id)]
-
-
-def _of_tenant(definition: TableDefinition, tenant_id: str) -> list[str]:
-    name = tenant_partition(definition.name, tenant_id)
-    comment = f"COMMENT ON TABLE {qualified(name)} IS {literal(TENANT_COMMENT + tenant_id)}"
-    return [comment, *properties(definition, name, None, is_parent=False)]
+    return [
+        f"CREATE TABLE {qualified(name)} {created}{storage(definition)}",
+        f"COMMENT ON TABLE {qualified(name)} IS {literal(TENANT_COMMENT + tenant_id)}",
+        *properties(definition, name, None, is_parent=False),
+    ]
 
 
 TENANT_COMMENT = "tenant "
@@ -209,7 +203,8 @@ def _column_changes(definition: TableDefinition, *, is_parent: bool) -> list[str
     return changes
 
 
-def _storage(definition: TableDefinition) -> str:
+def storage(definition: TableDefinition) -> str:
+    """Return the storage options of a table, as they follow its columns."""
     return f" WITH ({', '.join(definition.options)})" if definition.options else ""
 
 

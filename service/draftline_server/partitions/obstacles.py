@@ -54,6 +54,19 @@ async def obstacles(connection: Any, oldest_service: str, own: list[Sync]) -> li
     return [*found, *await old_services(connection, oldest_service)]
 
 
+async def part_obstacles(connection: Any, parts: list[str]) -> list[str]:
+    """Return what refers to partitions that are about to be dropped, and what writes to the tables without triggers."""
+    rows = [
+        *await fetch(connection, "obstacles", names=parts, own=[]),
+        *(
+            row
+            for row in await fetch(connection, "obstacles", names=list(TABLES), own=[])
+            if row["kind"] == "subscription"
+        ),
+    ]
+    return [f"{row['kind']} {row['name']} on {row['on_table']}: {FIXES[row['kind']]}" for row in rows]
+
+
 async def old_services(connection: Any, oldest_service: str) -> list[str]:
     keys = {"key": AdvisoryLock.SERVICE, "family": LockFamily.SERVICE_REVISION}
     rows = await fetch(connection, "old_services", **keys, oldest=oldest_service)

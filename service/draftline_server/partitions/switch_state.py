@@ -38,6 +38,7 @@ UNDER_WAY = tuple(phase for phase in Phase if phase not in (Phase.NONE, Phase.DO
 """Phases in which a second copy of the tables exists, so that the schema must not change otherwise."""
 
 COPIED_ALL = "done"
+PROMOTION_COPY = "copy of shared partitions, made by draftline partitions promote"  # comment of such tables
 
 
 @dataclass(slots=True)
@@ -85,6 +86,11 @@ async def read_state(connection: Any) -> State:
     )
 
 
+async def promotion_copies(connection: Any) -> list[str]:
+    """Return the copies that exist while a tenant is promoted, and that stay if the command is interrupted."""
+    return [row["name"] for row in await fetch(connection, "with_comment", comment=PROMOTION_COPY)]
+
+
 async def check_no_switchover(connection: Any) -> None:
     """Raise LayoutError while a second copy of the tables exists, which other changes of partitions would not reach."""
     phase = (await read_state(connection)).phase
@@ -92,6 +98,10 @@ async def check_no_switchover(connection: Any) -> None:
         raise LayoutError(
             f"a switchover to partitioned tables is under way (phase {phase})",
             "complete it or end it by `draftline partitions cleanup`, and run the command again",
+        )
+    if await promotion_copies(connection):
+        raise LayoutError(
+            "the promotion of a tenant was interrupted", "run it again, or end it by `draftline partitions cleanup`"
         )
 
 

@@ -16,8 +16,9 @@ from .layout import TABLES, creation, literal, qualified, renames
 from .mode import Mode, read_mode
 from .obstacles import ObstacleError, drift, names_in_use, obstacles
 from .pace import Pace
+from .promotion import drop_leftovers
 from .session import Session
-from .switch_state import COPIED_ALL, SQL, Phase, State, fetch, phase_change, read_state
+from .switch_state import COPIED_ALL, SQL, Phase, State, fetch, phase_change, promotion_copies, read_state
 from .sync_triggers import (
     COPY,
     OLD,
@@ -231,7 +232,10 @@ class Switchover:
         self.state.phase = phase
 
     async def cleanup(self) -> None:
-        """Drop the copy that is not in use, and the triggers: after a switch the plain tables, otherwise the copies."""
+        """Drop the copy that is not in use, and the triggers: after a switch the plain tables, otherwise the copies.
+
+        Without a switchover, drop what an interrupted promotion left.
+        """
         steps: dict[Phase, Callable[[], Awaitable[None]]] = {
             Phase.SWITCHED: self._drop_old,
             Phase.DROPPING_OLD: self._drop_old,
@@ -241,7 +245,9 @@ class Switchover:
             Phase.DROPPING_COPY: self._drop_copy,
         }
         if self.state.phase not in steps:
-            raise PhaseError("cleanup", self.state)
+            if not await drop_leftovers(self.session):
+                raise PhaseError("cleanup", self.state)
+            return
         await steps[self.state.phase]()
 
     async def _drop_old(self) -> None:
@@ -313,6 +319,6 @@ class Switchover:
             "copied": self.state.copied, "is_copied": {
                 table: self.state.positions.get(table) == COPIED_ALL for table in TABLES if under_way},
             "triggers_off": await triggers_off(connection, self.syncs) if has_triggers else [],
-            "verified_at": self.state.verified_at,
+            "verified_at": self.state.verified_at, "promotion_copies": await promotion_copies(connection),
             "log": [{"at": row["logged_at"], "event": row["event"], "detail": row["detail"]} for row in log],
         }  # fmt: skip

@@ -24,13 +24,27 @@ _BY_KEY = "SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejo
 
 @dataclass(frozen=True, slots=True)
 class Sync:
-    """The triggers on `source` that write to `target`; `name` begins their names and those of their functions."""
+    """The triggers on `source` that write to `target`; `name` begins their names and those of their functions.
+
+    `part` is a partition of the source and `condition` chooses its rows, if only this partition has a copy.
+    """
 
     definition: TableDefinition
     source: str
     target: str
     name: str
     required: frozenset[str]  # columns without NULL
+    part: str | None = None
+    condition: str | None = None
+
+    @property
+    def copied(self) -> str:
+        """The table whose rows are copied."""
+        return self.part or self.source
+
+    def changed(self, transition: str) -> str:
+        """Return a transition table, without the rows that have no copy."""
+        return f"(SELECT * FROM {transition} WHERE {self.condition})" if self.condition else transition
 
     @property
     def triggers(self) -> list[str]:
@@ -145,20 +159,21 @@ def _upsert(sync: Sync) -> str:
     others = [column for column in sync.columns if column not in sync.key]
     action = f"UPDATE SET {', '.join(f'{column} = excluded.{column}' for column in others)}" if others else "NOTHING"
     return (
-        f"INSERT INTO {qualified(sync.target)} ({columns}) SELECT {columns} FROM written ORDER BY {key} "
-        f"ON CONFLICT ({key}) DO {action};"
+        f"INSERT INTO {qualified(sync.target)} ({columns}) SELECT {columns} FROM {sync.changed('written')} AS w "
+        f"ORDER BY {key} ON CONFLICT ({key}) DO {action};"
     )
 
 
 def _append(sync: Sync) -> str:
     columns = ", ".join(sync.columns)
-    return f"INSERT INTO {qualified(sync.target)} ({columns}) SELECT {columns} FROM written;"
+    return f"INSERT INTO {qualified(sync.target)} ({columns}) SELECT {columns} FROM {sync.changed('written')} AS w;"
 
 
 def _remove_by_key(sync: Sync) -> str:
     """Return the deletion by key. A row that the same statement deletes and inserts exists, so it stays."""
     return (
-        f"DELETE FROM {qualified(sync.target)} AS t USING gone AS g WHERE {_equal(sync.key, 't', 'g')} "
+        f"DELETE FROM {qualified(sync.target)} AS t USING {sync.changed('gone')} AS g "
+        f"WHERE {_equal(sync.key, 't', 'g')} "
         f"AND NOT EXISTS (SELECT FROM {qualified(sync.source)} AS s WHERE {_equal(sync.key, 's', 'g')});"
     )
 
@@ -187,7 +202,7 @@ def _remove_equal(sync: Sync) -> str:
     )
     spare, columns = qualified(unmatched(sync.definition)), ", ".join(sync.columns)
     values = ", ".join(f"g.{column}" for column in sync.columns)
-    return f"""FOR tenant IN SELECT DISTINCT g.tenant_id FROM gone AS g LOOP
+    return f"""FOR tenant IN SELECT DISTINCT g.tenant_id FROM {sync.changed("gone")} AS g LOOP
         WITH g AS MATERIALIZED ({gone}), c AS MATERIALIZED ({copied}), missing AS (
             INSERT INTO {spare} ({columns})
             SELECT {values} FROM g LEFT JOIN c ON c.line = g.line AND c.n = g.n WHERE c.line IS NULL)

@@ -1,22 +1,21 @@
-"""Give a tenant its own partitions, and remove a tenant with all its rows."""
+"""Remove a tenant with all its rows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import asyncpg
 
-from .definitions import LayoutError, TableDefinition, fetch, read_definition
-from .layout import TABLES, literal, qualified, quoted, rest_of, tenant_partition, tenant_table_creation
+from .definitions import LayoutError, fetch
+from .layout import TABLES, literal, qualified, tenant_partition
 from .mode import Mode, read_mode
 from .session import Session
 
 EXCLUSIVE = "ACCESS EXCLUSIVE"
 BATCH = 5_000  # rows that one transaction deletes
-CHECKED = "rows_of_one_tenant"  # the constraint that spares PostgreSQL reading a partition to attach it
 ROUNDS = 3  # after which rows that writes keep adding are reported
 LAST = ("record", "request", "change")  # the large ones, and what others refer to
 
@@ -37,11 +36,10 @@ class Tenant:
 
 @dataclass(slots=True)
 class Outcome:
-    """The result of a command. `sql` holds the statements that it would run, if it only shows them."""
+    """The result of a command: the rows by table, and for how long the tables were locked."""
 
     rows: dict[str, int]
     locked_ms: float = 0.0
-    sql: list[str] = field(default_factory=list)
 
 
 async def read_tenant(connection: Any, tenant_id: str) -> Tenant:
@@ -158,87 +156,3 @@ async def _delete(connection: Any, leaf: str, tenant_id: str, report: Callable[[
             return total
         total += deleted
         report(deleted)
-
-
-@dataclass(frozen=True, slots=True)
-class Promotion:
-    """The statements that give a tenant its own partitions.
-
-    `exclusions` declare that the partitions of other tenants have no row of this one, and `validations` check it, one
-    after another, while calls go on. PostgreSQL would otherwise read them all while `moves` locks the tables.
-    """
-
-    exclusions: list[str]
-    validations: list[str]
-    moves: list[str]
-    analyses: list[str]
-
-    @property
-    def sql(self) -> list[str]:
-        return [*self.exclusions, *self.validations, *self.moves, *self.analyses]
-
-
-async def promotion(connection: Any, tenant_id: str) -> Promotion:
-    """Return the statements that move a tenant from the default partitions into its own.
-
-    Raise LayoutError if the tables are not partitioned, or if the tenant has its own partitions.
-    """
-    if await read_mode(connection) is not Mode.PARTITIONED:
-        raise LayoutError("the tables are not partitioned", "run `draftline partitions start`")
-    leaves = {leaf for row in await _tables(connection) for leaf in row["leaves"]}
-    definitions = [await read_definition(connection, table) for table in TABLES]
-    missing = [each for each in definitions if tenant_partition(each.name, tenant_id) not in leaves]
-    if not missing:
-        raise LayoutError(f"tenant {tenant_id} has its own partitions already")
-    plan = Promotion(
-        [],
-        [],
-        [statement for definition in missing for statement in _move(definition, tenant_id)],
-        [f"ANALYZE {qualified(tenant_partition(definition.name, tenant_id))}" for definition in missing],
-    )
-    for definition in missing:
-        name = tenant_partition("not", tenant_id)
-        rest = rest_of(definition.name)
-        for row in await fetch(connection, "other_leaves", rest=rest, constraint=name, tenant_id=tenant_id):
-            altered = f"ALTER TABLE {qualified(row['name'])}"
-            if not row["has_constraint"]:
-                check = f"CHECK (tenant_id <> {literal(tenant_id)}) NOT VALID"
-                plan.exclusions.append(f"{altered} ADD CONSTRAINT {name} {check}")
-            if not row["is_validated"]:
-                plan.validations.append(f"{altered} VALIDATE CONSTRAINT {name}")
-            plan.moves.append(f"{altered} DROP CONSTRAINT {name}")
-    return plan
-
-
-def _move(definition: TableDefinition, tenant_id: str) -> Sequence[str]:
-    """Return the statements that move the rows of a tenant in one table.
-
-    The partition is filled before it is attached, because it cannot belong to the table while the default partition has
-    rows of the tenant. It gets its indexes when it is attached, which is faster than keeping them up to date.
-    """
-    table, own = qualified(definition.name), tenant_partition(definition.name, tenant_id)
-    columns = ", ".join(map(quoted, definition.written))
-    of_tenant = f"tenant_id = {literal(tenant_id)}"
-    order = f" ORDER BY {', '.join(map(quoted, definition.key))}" if definition.key else ""
-    return [
-        *tenant_table_creation(definition, tenant_id, CHECKED),
-        f"INSERT INTO {qualified(own)} ({columns}) SELECT {columns} FROM {table} WHERE {of_tenant}{order}",
-        f"DELETE FROM {table} WHERE {of_tenant}",
-        f"ALTER TABLE {table} ATTACH PARTITION {qualified(own)} FOR VALUES IN ({literal(tenant_id)})",
-        f"ALTER TABLE {qualified(own)} DROP CONSTRAINT {CHECKED}",
-    ]
-
-
-async def promote(session: Session, tenant_id: str, max_lock_s: float) -> Outcome:
-    """Move a tenant into its own partitions. The tables are locked while its rows move, which is one transaction."""
-    plan = await promotion(session.connection, tenant_id)
-    stored = (await read_tenant(session.connection, tenant_id)).rows
-    rows = {name: count for name, count in stored.items() if name in TABLES}
-    if plan.exclusions:
-        await session.run_locked(TABLES, EXCLUSIVE, plan.exclusions, "prepare promote", max_lock_s)
-    for statement in plan.validations:
-        await session.connection.execute(statement)
-    locked_ms = await session.run_locked(TABLES, EXCLUSIVE, plan.moves, "promote", max_lock_s, rows=rows)
-    for statement in plan.analyses:
-        await session.connection.execute(statement)
-    return Outcome(rows, locked_ms)

@@ -79,7 +79,7 @@ def comparison_sql(syncs: list[Sync]) -> list[str]:
 
 
 def _distribution(sync: Sync) -> str:
-    partitioned = sync.target if sync.target.endswith("_new") else sync.source
+    partitioned = sync.target if sync.target.endswith("_new") else sync.copied
     return (
         f"SELECT r.tableoid::regclass::text AS name, count(*) AS n FROM {qualified(partitioned)} AS r "
         "GROUP BY 1 ORDER BY 1"
@@ -122,7 +122,7 @@ def _comparison(sync: Sync) -> str:
     sums = [
         f"SELECT r.tenant_id, count(*) AS n, sum(hashtextextended({row}, 0)) AS h FROM {qualified(table)} AS r "
         "GROUP BY 1"
-        for table in (sync.source, sync.target)
+        for table in (sync.copied, sync.target)
     ]
     return (
         "SELECT coalesce(a.tenant_id, b.tenant_id) AS tenant_id, coalesce(a.n, 0) AS n, coalesce(a.h, 0) AS h, "
@@ -136,7 +136,7 @@ async def _differing_rows(connection: Any, sync: Sync, tenant_id: str) -> list[s
     line, key = f"ROW({', '.join(sync.columns)})::text", f"ROW({', '.join(sync.key or sync.columns)})::text"
     parts = [
         f"SELECT {key} AS key, {line} AS line FROM {qualified(table)} WHERE tenant_id = $1"
-        for table in (sync.source, sync.target)
+        for table in (sync.copied, sync.target)
     ]
     rows = await connection.fetch(
         f"SELECT DISTINCT d.key FROM (({parts[0]} EXCEPT ALL {parts[1]}) UNION ALL "

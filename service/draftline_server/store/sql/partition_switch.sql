@@ -186,6 +186,14 @@ FROM pg_class AS c
 WHERE c.relnamespace = to_regnamespace('draftline') AND c.relname = ANY (CAST(:names AS text[]))
 ORDER BY c.relname
 
+-- name: with_comment
+-- Return the tables with a comment.
+SELECT c.relname AS name
+FROM pg_class AS c
+WHERE c.relnamespace = to_regnamespace('draftline') AND c.relkind IN ('r', 'p')
+  AND obj_description(c.oid, 'pg_class') = CAST(:comment AS text)
+ORDER BY c.relname
+
 -- name: old_services
 -- Return the services that run and do not know partitions. revision: the schema that they need; NULL: they do not say.
 SELECT service.pid, lpad(CAST(revision.objid AS text), 4, '0') AS revision, a.application_name AS application,

@@ -92,15 +92,18 @@ JOIN pg_class AS c ON c.oid = p.relid
 WHERE p.isleaf AND p.level > 0
 ORDER BY c.relname
 
--- name: other_leaves
--- Return the hash partitions of a table that never hold rows of a tenant, and whether each has a constraint of a name.
-SELECT c.relname AS name, k.oid IS NOT NULL AS has_constraint, coalesce(k.convalidated, false) AS is_validated
+-- name: shared_leaves
+-- Return the hash partitions of a table, and which of them holds the rows of a tenant. condition: what is true of its rows.
+-- has_constraint: it has a constraint of this name.
+SELECT c.relname AS name, pg_get_expr(c.relpartbound, c.oid) AS bound, pg_get_partition_constraintdef(c.oid) AS condition,
+    satisfies_hash_partition(p.parentrelid, CAST(bound[1] AS int), CAST(bound[2] AS int), CAST(:tenant_id AS text))
+        AS is_of_tenant,
+    k.oid IS NOT NULL AS has_constraint, coalesce(k.convalidated, false) AS is_validated
 FROM pg_partition_tree(CAST(format('draftline.%I', CAST(:rest AS text)) AS regclass)) AS p
 JOIN pg_class AS c ON c.oid = p.relid
 CROSS JOIN LATERAL regexp_match(pg_get_expr(c.relpartbound, c.oid), 'modulus ([0-9]+), remainder ([0-9]+)') AS bound
 LEFT JOIN pg_constraint AS k ON k.conrelid = c.oid AND k.conname = CAST(:constraint AS text)
-WHERE p.isleaf AND NOT satisfies_hash_partition(p.parentrelid, CAST(bound[1] AS int), CAST(bound[2] AS int),
-    CAST(:tenant_id AS text))
+WHERE p.isleaf
 ORDER BY c.relname
 
 -- name: tenant_tables
