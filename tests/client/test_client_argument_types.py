@@ -187,15 +187,27 @@ async def test_async_client_in_another_event_loop_raises_a_sentence() -> None:
 
 
 FORK = f"""
-import os, draftline
-client = draftline.Client({ADDRESS!r}, tenant_id="acme", retry=draftline.Retry(max_attempts=1))
+import asyncio, os, draftline
+once = draftline.Retry(max_attempts=1)
+client = draftline.Client({ADDRESS!r}, tenant_id="acme", retry=once)
+unused = draftline.AsyncClient({ADDRESS!r}, tenant_id="acme", retry=once)
+used = draftline.AsyncClient({ADDRESS!r}, tenant_id="acme", retry=once)
+
+async def use(client):
+    await client.get_content("m", "1")
+
+def raised(call):
+    try:
+        call()
+    except Exception as error:
+        return str(error)
+
+raised(lambda: asyncio.run(use(used)))
 child = os.fork()
 if child == 0:
-    try:
-        client.get_content("m", "1")
-    except RuntimeError as error:
-        os._exit(0 if "create a client in each process" in str(error) else 2)
-    os._exit(1)
+    advice = "create a client in each process"
+    found = [advice in raised(call) for call in (lambda: client.get_content("m", "1"), lambda: asyncio.run(use(used)))]
+    os._exit(0 if found == [True, True] else 2)
 os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 

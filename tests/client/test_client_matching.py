@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from typing import Any
 
 import draftline
 import pytest
-from draftline import op
+from draftline import Patch, op
 from draftline._core.matching import BATCH_RECORDS
 from support.server_process import invoked
 
@@ -39,6 +40,22 @@ async def test_batch_get_returns_records_by_their_ids(client: Any) -> None:
     with pytest.raises(draftline.InvalidArgumentError, match="duplicate") as twice:
         await client.batch_get_content("films", ["m-0001", "m-0000", "m-0001"])
     assert twice.value.field_violations[0].field == "record_ids[2]"
+
+
+async def test_batch_get_sees_each_batch_whole_or_not_at_all(client: Any) -> None:
+    ids = [record_id for record_id, _ in FILMS[:100]]
+    await client.import_content("films", FILMS[:100])
+    await client.batch_patch_content("films", [Patch(each, {"n": 0}) for each in ids])
+
+    async def write(number: int) -> None:
+        await client.batch_patch_content("films", [Patch(each, {"n": number}) for each in ids])
+
+    for number in range(1, 11):
+        writing = asyncio.ensure_future(write(number))
+        while not writing.done():
+            found = await client.batch_get_content("films", ids, fields=["n"])
+            assert {each.content["n"] for each in found.values()} in ({number - 1}, {number})
+        await writing
 
 
 async def test_batch_get_of_more_than_a_response_holds_is_rejected(client: Any) -> None:
@@ -78,11 +95,17 @@ async def test_patch_matching_counts_what_it_leaves_and_what_fails(client: Any) 
 
 
 async def test_delete_matching_deletes_each_record_that_matches(films: Any) -> None:
-    preview = await films.delete_matching("films", "n < 700", validate_only=True)
-    assert (preview.matched_count, preview.changed_count) == (700, 0)
-    done = await films.delete_matching("films", "n < 700", max_records=700)
-    assert (done.changed_count, done.skipped_count, done.failures) == (700, 0, ())
-    assert (await films.get_merged_page("films", include_total_size=True)).total_size == 400
+    left = len(FILMS)
+    for condition, count in (('genre in ("drama", "none") AND n in (1, 2, 703)', 2), ("n < 700", 699)):
+        preview = await films.delete_matching("films", condition, validate_only=True)
+        assert (preview.matched_count, preview.changed_count) == (count, 0)
+        with pytest.raises(ValueError, match="which is more than max_records"):
+            await films.delete_matching("films", condition, max_records=count - 1)
+        assert (await films.get_merged_page("films", include_total_size=True)).total_size == left
+        done = await films.delete_matching("films", condition, max_records=count)
+        assert (done.changed_count, done.skipped_count, done.failures) == (count, 0, ())
+        left -= count
+        assert (await films.get_merged_page("films", include_total_size=True)).total_size == left
 
 
 async def test_record_that_no_longer_matches_is_skipped(server_address: str) -> None:
