@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -52,16 +54,20 @@ def apply_layout(settings: Settings, url: str) -> None:
 
 
 @contextmanager
-def temporary_url(settings: Settings) -> Iterator[str]:
+def temporary_url(settings: Settings, needed_later: str) -> Iterator[str]:
     """Start a new embedded PostgreSQL, migrate it and yield its URL; delete its data at the end.
 
-    It is not durable: a crash of the machine loses its data, which a test does not miss.
+    It is not durable: a crash of the machine loses its data, which a test does not miss. The module `needed_later` is
+    imported by another thread while PostgreSQL creates its files, because both take about as long.
     """
     connections, binaries = _connections(settings), settings.database.postgres_bin
+    importing = threading.Thread(target=import_module, args=(needed_later,), daemon=True)
+    importing.start()
     with (
         TemporaryDirectory(prefix="draftline-") as folder,
         EmbeddedPostgres(Path(folder), durable=False, binaries=binaries, connections=connections) as postgres,
     ):
+        importing.join()  # the main thread imports modules too from here on
         migrate.upgrade(postgres.url)
         apply_layout(settings, postgres.url)
         yield postgres.url

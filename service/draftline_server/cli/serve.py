@@ -25,6 +25,8 @@ from .tls_files import check_setting_files
 if TYPE_CHECKING:
     from ..app import App
 
+SERVICE = "draftline_server.processes.single"
+
 
 def _setting_flags(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give the command `flags`, a flag for each setting, by the names of the settings."""
@@ -80,7 +82,7 @@ def serve_command(context: click.Context, temporary: bool, parent: int | None, f
 def _temporary_url(settings: Settings) -> AbstractContextManager[str]:
     from .embedded_database import temporary_url  # noqa: PLC0415  slow, and not needed by a service of a PostgreSQL
 
-    return temporary_url(settings)
+    return temporary_url(settings, needed_later=SERVICE)
 
 
 def _tell(running: App) -> None:
