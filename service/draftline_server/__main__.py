@@ -10,10 +10,16 @@ from .ops.standard_files import open_standard_files
 def main() -> None:
     open_standard_files()
     try:
-        from .cli import main as command  # noqa: PLC0415  slow, so Ctrl-C may interrupt it
-    except KeyboardInterrupt:
-        sys.exit("\nAborted!")  # as click reports it afterwards
-    command()
+        try:
+            from .cli import main as command  # noqa: PLC0415  slow, so Ctrl-C may interrupt it
+        except KeyboardInterrupt:
+            sys.exit("\nAborted!")  # as click reports it afterwards
+        command()
+    except ModuleNotFoundError as error:  # commands import what they need
+        sys.exit(
+            f"Error: the installation is incomplete, the module {error.name} is missing: run `pip install "
+            "draftline-server` in this environment again, or create a new one"
+        )
 
 
 if __name__ == "__main__":

@@ -29,6 +29,20 @@ def run(*arguments: str) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
+@pytest.mark.parametrize("arguments", [["migrate"], ["--help"]], ids=" ".join)
+def test_module_that_is_not_installed_is_named(arguments: list[str]) -> None:
+    module = "asyncpg" if arguments == ["migrate"] else "structlog"
+    program = f"""
+import sys
+sys.modules[{module!r}] = None
+from draftline_server.__main__ import main
+main()
+"""
+    ended = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr.count("\n")) == (1, 1), ended.stderr
+    assert f"the module {module} is missing: run `pip install draftline-server`" in ended.stderr
+
+
 def test_interrupt_before_there_is_a_command_shows_no_stack_trace() -> None:
     interrupted = """
 import builtins, runpy

@@ -63,6 +63,22 @@ def test_parameter_that_cannot_be_followed_is_refused(query: str, sentence: str)
         checked(f"postgresql://ada:{SECRET}@db/films?{query}")
 
 
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        (f"postgresql+asyncpg://ada:{SECRET}@db/films", "remove the driver after"),
+        (f'"postgresql://ada:{SECRET}@db/films"', "remove the quotes"),
+        (f" postgresql://ada:{SECRET}@db/films", "remove the quotes and spaces"),
+        (f"host=db dbname=films password={SECRET}", "as postgresql://db/films"),
+        (f"mysql://ada:{SECRET}@db/films", "must start with postgresql://"),
+    ],
+)
+def test_url_of_another_form_is_refused_with_the_right_one(url: str, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence) as refused:
+        checked(url)
+    assert SECRET not in str(refused.value)
+
+
 def test_ipv6_address_without_brackets_is_refused_with_the_form() -> None:
     with pytest.raises(ValueError, match=r"an IPv6 address is written in brackets: \[::1\]"):
         checked("postgresql://ada@::1:5432/films")

@@ -53,7 +53,7 @@ def checked(url: str) -> str:
     """
     scheme = next((each for each in SCHEMES if url.startswith(each)), None)
     if scheme is None:
-        raise ValueError("must start with postgresql:// or postgres://, or be empty for the embedded PostgreSQL")
+        raise ValueError(_no_scheme(url))
     base, mark, query = url.removeprefix(scheme).partition("?")
     _check_base(base, query)
     given = _parameters(query)
@@ -63,6 +63,18 @@ def checked(url: str) -> str:
     text = "&".join(f"{name}={quote(value, safe='/,:=')}" for name, value in kept.items())
     # The driver takes an empty name for a database of that name, and not for the default.
     return scheme + base.removesuffix("/") + (mark and text and f"?{text}")
+
+
+def _no_scheme(url: str) -> str:
+    """Return a sentence about a URL that does not start as one of PostgreSQL. It does not contain the URL."""
+    wanted = "must start with postgresql:// or postgres://, or be empty for the embedded PostgreSQL"
+    if url != url.strip(" '\"\t\r\n"):
+        return f"{wanted}: remove the quotes and spaces around it"
+    if url.startswith(("postgresql+", "postgres+")):
+        return f"{wanted}: remove the driver after +"
+    if "=" in url.partition(" ")[0]:
+        return f"{wanted}: write dbname=films host=db as postgresql://db/films"
+    return wanted
 
 
 def described(url: str) -> str:
