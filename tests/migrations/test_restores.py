@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -58,3 +59,13 @@ async def test_log_goes_on_where_a_dump_is_restored(database_url: str, tmp_path:
             await world.revert_version("2", 2)
             assert (await world.record("2")).content == '{"m": 4, "n": 1}'
             assert not await keep_order(database)
+
+
+def test_check_of_the_guide_examines_the_restored_database() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    (block,) = re.findall(r"```text\n(pg_dump .*?)```", guide, re.DOTALL)
+    dump, restore, check = block.strip().splitlines()
+    restored = re.search(r'--dbname "(\$\w+)"', restore)
+    assert restored is not None
+    assert restored[1] not in dump
+    assert check == f'DRAFTLINE_DATABASE_URL="{restored[1]}" draftline check'
