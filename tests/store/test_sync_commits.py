@@ -18,14 +18,17 @@ from support.sync_worlds import SyncWorld
 from support.tenant_stores import COLLECTION, change, creation
 from support.upstream_toy import Faults, ToySystem, ToyUpstream
 
+# Due since a second ago: the clock of the service may be behind that of the database by the error of its reading.
 DUE = Statement(
-    "due", "UPDATE draftline.sync_record SET next_at = now() WHERE tenant_id = $1 AND next_at IS NOT NULL",
+    "due",
+    "UPDATE draftline.sync_record SET next_at = now() - interval '1 second' WHERE tenant_id = $1 "
+    "AND next_at IS NOT NULL",
     ("tenant_id",),
-)  # fmt: skip
+)
 RETRY = Statement(
     "retry",
-    "UPDATE draftline.sync_record SET state = 'DUE', error = NULL, next_at = now() WHERE tenant_id = $1 "
-    "AND record_id = $2",
+    "UPDATE draftline.sync_record SET state = 'DUE', error = NULL, next_at = now() - interval '1 second' "
+    "WHERE tenant_id = $1 AND record_id = $2",
     ("tenant_id", "record_id"),
 )
 
