@@ -61,6 +61,7 @@ def differences(url: str) -> str:
 def test_each_revision_can_be_gone_to_and_back_and_the_last_is_what_the_code_needs(postgres_url: str) -> None:
     script = ScriptDirectory(str(revisions.FOLDER))
     known = [entry.revision for entry in script.walk_revisions("base", "heads")][::-1]
+    assert revisions.known() == known[::-1]
     with blank(postgres_url) as url:
         made = []
         for revision in known:
