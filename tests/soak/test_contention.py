@@ -16,7 +16,7 @@ from support.servers import cloned, serving
 from support.soak_scale import IS_SOAK, length
 
 CALLERS = 24
-SOAK_S = length("CONTENTION_S", 2.0, soak=30.0)
+SOAK_S = length("CONTENTION_S", 1.0, soak=30.0)
 RECORDS = [f"r-{number:02}" for number in range(40)]
 NEW_RECORDS = [f"n-{number:02}" for number in range(10)]
 PATCHERS, HELD = 36, 4

@@ -15,7 +15,7 @@ from support.concurrent_users import COLLECTION, RECORDS, Ledger, User
 from support.soak_scale import length
 
 USERS = 20
-SOAK_S = length("DRAFTS_S", 2.0, soak=60.0)
+SOAK_S = length("DRAFTS_S", 1.0, soak=60.0)
 MOST_PER_S = 100  # actions of each user, so that the work is bounded on a fast machine
 LEAST = 25  # actions of each user, so that there is something to see on a slow one
 SEED = 20261120

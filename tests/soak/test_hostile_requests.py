@@ -30,7 +30,7 @@ from support.server_process import Served, invoked, served
 from support.soak_scale import length
 
 WHOLE = 24_000
-CASES = length("HOSTILE_CASES", 300, soak=WHOLE)
+CASES = length("HOSTILE_CASES", 150, soak=WHOLE)
 AT_ONCE = 48
 TRIED = METHODS if CASES >= WHOLE else METHODS[::8]  # with the whole corpus; requests at random are of all methods
 SLOW_S = 5.0  # the longest that a good call may take beside hostile ones; the test prints how long it took

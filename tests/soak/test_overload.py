@@ -21,7 +21,7 @@ from support.server_process import Served, served
 from support.soak_scale import IS_SOAK, length
 from support.tcp_proxy import before_postgres
 
-OVERLOAD_S = length("OVERLOAD_S", 2.0, soak=60.0)
+OVERLOAD_S = length("OVERLOAD_S", 1.0, soak=60.0)
 ALONE_S = length("ALONE_S", 0.5, soak=30.0)  # of the other tenant, for what it takes usually
 POOL = 10  # connections
 # What the network takes there and back again, each. In the short form four times as much, and so there is a quarter of

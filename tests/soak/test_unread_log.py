@@ -16,10 +16,11 @@ import pytest
 from draftline import Client
 from support.polling import until
 from support.server_process import DRAFTLINE, environment
-from support.soak_scale import length
+from support.soak_scale import IS_SOAK, length
 from support.worker_pool import OWN_CONNECTION
 
 CALLS = length("UNREAD_CALLS", 360, soak=6_000)  # whose lines are several times what a pipe holds
+WORKERS = [1, 2] if IS_SOAK else [1]
 STOP_S = 30
 
 
@@ -68,7 +69,7 @@ def is_ready(port: int) -> bool:
         return False
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", WORKERS)
 def test_service_goes_on_and_stops_while_nobody_reads_its_log(database_url: str, workers: int) -> None:
     with unread(database_url=database_url, workers=workers) as (process, told, _):
         call_often(told["address"])
@@ -98,7 +99,7 @@ def test_last_words_are_written_before_the_end(database_url: str) -> None:
     assert '"draining"' in rest.decode()
 
 
-@pytest.mark.parametrize(("closed", "workers"), [(">&- 2>&-", 1), ("<&- >&- 2>&-", 2)])
+@pytest.mark.parametrize(("closed", "workers"), [(">&- 2>&-", 1), ("<&- >&- 2>&-", WORKERS[-1])])
 def test_service_without_standard_files_serves_and_stops(database_url: str, closed: str, workers: int) -> None:
     port = free_port()
     settings = {"database_url": database_url, "port": 0, "metrics_port": port, "workers": workers}
