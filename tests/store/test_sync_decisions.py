@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+from draftline_server.domain.drafts import ChangeByDelta, DraftEdit, edit_of_delta
 from draftline_server.domain.edits import Strategy
+from draftline_server.domain.merged import MergedQuery
 from draftline_server.domain.sync_records import Decision
 from draftline_server.store.database import Database
 from draftline_server.store.statements import Statement
@@ -60,7 +62,7 @@ async def test_resolution_locks_the_spec_before_the_record(database: Database, t
 async def test_conflict_shows_the_value_of_the_version_that_is_listed_with_it(
     database: Database, tenant_id: str
 ) -> None:
-    """A decision at that version replaces this value, although no merge has seen it yet."""
+    """A decision at that version replaces this value, although no merge has seen it yet. Pages show the same."""
     world = SyncWorld(database, tenant_id)
     await world.bind()
     world.system.insert({"n": {"m": 0}, "o": 0}, "r")
@@ -71,8 +73,14 @@ async def test_conflict_shows_the_value_of_the_version_that_is_listed_with_it(
 
     async def listed() -> tuple[int, list[tuple[str, str | None, str | None]]]:
         records = await SyncStates(database).page(tenant_id, COLLECTION, None, "", 10)
+        await world.specs.load(tenant_id, [COLLECTION])
+        for user in ("ada", "bob"):  # who has a draft of the record
+            page = await world.merged.page(world.actor(user), MergedQuery(COLLECTION), 10, "")
+            assert page.records[0].sync is not None
+            assert page.records[0].sync.conflicts == records[0].conflicts
         return records[0].version, [(each.path, each.mine, each.theirs) for each in records[0].conflicts]
 
+    await world.save("bob", DraftEdit("r", ChangeByDelta(edit_of_delta({"o": 7}, Strategy.SHALLOW, 0))))
     version, conflicts = await listed()
     assert conflicts == [("/n/m", "1", "2"), ("/o", "1", "2")]
     await world.patch("r", {"n": {"m": 5}, "o": None}, Strategy.MERGE_PATCH)

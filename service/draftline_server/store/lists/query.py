@@ -44,7 +44,7 @@ from ..statements import Statement, compiled
 from ..tables import collection_order, order_entry
 from .branches import Branch, Entries, ListQueryKey, Pairs, branches_of, pairs_of, range_of
 from .order import MAX_RANGED_KEYS, bound, conditions_after, sorted_by, token_columns
-from .sync_states import known_state, shown_state
+from .sync_states import known_state, shown_state, stored_record
 
 INNER = {
     "content",
@@ -218,7 +218,7 @@ def _answered(page: Any, shape: ListQueryKey) -> Any:
         return select(*_answer(page, shape))
     state = known_state(shape, page.c.record_id)
     columns = [*_answer(page, shape), *shown_state(page.c, state.c)]
-    return select(*columns).select_from(page.outerjoin(state, true()))
+    return select(*columns).select_from(page.join(stored_record(page), true()).outerjoin(state, true()))
 
 
 def _answer(page: Any, shape: ListQueryKey) -> list[Any]:

@@ -6,16 +6,19 @@ from functools import lru_cache
 from typing import Any
 
 import asyncpg
-from sqlalchemy import ColumnElement, Text, case, cast, exists, func, literal_column, or_, select
+from sqlalchemy import ColumnElement, Subquery, Text, case, cast, exists, func, literal_column, or_, select
+from sqlalchemy.dialects.postgresql import JSONB
 
 from ...domain.sync import SyncState
 from ...domain.sync_records import SyncRecord
+from ..statements import fragment
 from ..sync.states import conflicts_of, error_of
 from ..tables.sync import sync_record
 from .branches import ListQueryKey, collection_of_list, tenant_of_list
 
 NOT_SYNCED = ("DUE", "SENDING", "HELD", "FAILED")  # the stored states but IDLE
 SHOWN_COLUMNS = 7
+STATE, STORED = "s", "r"  # the names that the fragments of sync_records.sql give to the state and to the record
 _ONE: ColumnElement[int] = literal_column("1")
 
 
@@ -31,17 +34,33 @@ def known_state(shape: ListQueryKey, record_id: ColumnElement[Any]) -> Any:
     is_needed = select(or_(exists(not_synced), exists(waiting))).scalar_subquery()
     known = sync_record.alias("known")
     k = known.c
-    columns = (k.state, k.conflicts, k.error, k.tries, k.next_at, k.due_since, k.in_doubt)
+    columns = (
+        k.state, k.conflicts, k.error, k.tries, k.next_at, k.due_since, k.in_doubt, k.recheck, k.seen_version
+    )  # fmt: skip
     keys = [k.tenant_id == tenant_of_list(), k.collection == collection_of_list(shape), k.record_id == record_id]
-    return select(*columns).where(is_needed, *keys).limit(_ONE).lateral("sync_state")
+    return select(*columns).where(is_needed, *keys).limit(_ONE).lateral(STATE)
+
+
+def stored_record(page: Subquery) -> Any:
+    """Return the record of a row as it is stored, without the draft over it, for `shown_state`."""
+
+    def column(name: str) -> ColumnElement[Any]:
+        return literal_column(f"{page.name}.{page.c[name].name}")  # a select of columns of `page` would repeat it
+
+    has_draft = column("draft_kind").is_not(None)
+    content = case((has_draft, column("baseline")), else_=column("content"))
+    deleted_at = case((has_draft, column("baseline_deleted_at")), else_=column("deleted_at"))
+    columns = (column("record_id"), column("version"), content.label("content"), deleted_at.label("deleted_at"))
+    return select(*columns).lateral(STORED)
 
 
 def shown_state(row: Any, state: Any) -> list[ColumnElement[Any]]:
     """Return the columns that `sync_of` reads, as many as SHOWN_COLUMNS.
 
     `sync_state` is the same as the fragment `shown` of sync_records.sql. `row`: a record with its acknowledged version;
-    `state`: what is known of it.
+    `state`: what is known of it. The statement also reads from `stored_record`.
     """
+    conflicts: ColumnElement[Any] = literal_column(f"({fragment('sync_records', 'current_conflicts')})", JSONB)
     shown = case(
         (row.acked_version.is_(None), None),
         (state.state.in_([_text("FAILED"), _text("HELD")]), _text(SyncState.SYNC_ERROR)),
@@ -53,7 +72,7 @@ def shown_state(row: Any, state: Any) -> list[ColumnElement[Any]]:
     return [
         shown.label("sync_state"),
         cast(state.error, Text()).label("sync_error"),
-        cast(func.nullif(state.conflicts, literal_column("CAST('[]' AS jsonb)")), Text()).label("sync_conflicts"),
+        cast(func.nullif(conflicts, literal_column("CAST('[]' AS jsonb)")), Text()).label("sync_conflicts"),
         state.tries.label("sync_tries"),
         state.next_at.label("sync_next_at"),
         state.due_since.label("sync_due_since"),
