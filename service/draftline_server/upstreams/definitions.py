@@ -208,7 +208,7 @@ class Table(Strict, frozen=True, kw_only=True):
     reference: Identifier | None = None  # the column of the client reference. None: the key, unless it is generated
     version: Identifier | None = None  # an integer that every write of the table must increment
     updated: Identifier | None = None  # a time or number that every write of the table must set
-    deleted: Identifier | None = None  # true: the row is deleted. None: deletions remove rows
+    deleted: Identifier | None = None  # true, or a time: the row is deleted. None: deletions remove rows
     overlap_s: Annotated[float, Meta(ge=0)] = 300.0
     transaction_id: Identifier | None = None  # an xid8 of the writing transaction: gives an exact cursor
 

@@ -14,6 +14,13 @@ from draftline.upstreams import (
 from sqlalchemy.exc import DBAPIError
 
 RETRYABLE = frozenset({"40001", "40P01", "55P03", "57014"})  # serialization, deadlock, lock or statement timeout
+# The classes of errors that no value of a row causes. All others refuse the row, also those that a trigger raises with
+# a class of its own: otherwise one row would stop all.
+NOT_OF_A_ROW = frozenset({
+    "08", "0A", "0B", "0F", "0L", "0P", "0Z", "24", "25", "26", "28", "2B", "2D", "34", "3B", "3D", "3F", "40", "42",
+    "53", "55", "57", "58", "72", "F0", "HV", "XX",
+})  # fmt: skip
+GENERATED_ALWAYS = "428C9"  # a value for a column that the database generates
 
 
 def sqlstate(error: Exception) -> str:
@@ -26,7 +33,7 @@ def refused(error: DBAPIError) -> Refused | NotTaken | None:
     state, cause = sqlstate(error), error.orig.__cause__ if error.orig is not None else None
     if state in RETRYABLE:
         return NotTaken(f"SQLSTATE {state}")
-    if state[:2] not in ("22", "23", "P0"):
+    if not state or (state[:2] in NOT_OF_A_ROW and state != GENERATED_ALWAYS):
         return None
     column = getattr(cause, "column_name", None)
     message = str(getattr(cause, "message", None) or f"SQLSTATE {state}")

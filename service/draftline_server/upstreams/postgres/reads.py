@@ -36,7 +36,7 @@ async def snapshot(engine: AsyncEngine, table: ReflectedTable, cursor: str | Non
     while True:
         statement = table.rows().order_by(table.key).limit(PAGE_SIZE)
         if table.deleted is not None:
-            statement = statement.where(func.coalesce(table.deleted, False).is_(False))
+            statement = statement.where(table.is_deleted.is_(False))
         if after is not None:
             statement = statement.where(table.key > table.typed_key(after))
         async with engine.connect() as connection:

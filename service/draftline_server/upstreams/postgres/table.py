@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
 import msgspec
 from draftline.upstreams import RemoteRecord
 from sqlalchemy import (
+    Boolean,
     Column,
     DateTime,
     MetaData,
@@ -36,7 +37,9 @@ encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
 COLUMNS = text("""
-    SELECT attname AS name, format_type(atttypid, atttypmod) AS type FROM pg_attribute
+    SELECT attname AS name, format_type(atttypid, atttypmod) AS type,
+        attidentity = 'a' OR attgenerated <> '' AS is_generated
+    FROM pg_attribute
     WHERE attrelid = to_regclass(:name) AND attnum > 0 AND NOT attisdropped ORDER BY attnum""")
 UNIQUE_COLUMNS = text("""
     SELECT attname FROM pg_index
@@ -64,7 +67,7 @@ class InvalidTableError(Exception):
 class ReflectedTable:
     """The columns of a table with their roles. Build it by `reflect` in a transaction."""
 
-    def __init__(self, definition: Table, table: SqlTable, fields: FieldTranslator) -> None:
+    def __init__(self, definition: Table, table: SqlTable, fields: FieldTranslator, generated: Collection[str]) -> None:
         self.definition = definition
         self.table = table
         columns: list[Column[Any]] = [
@@ -80,11 +83,14 @@ class ReflectedTable:
         self.deleted = self._column(definition.deleted)
         self.reference = self._column(definition.reference)
         self.transaction_id = self._column(definition.transaction_id)
-        if self.deleted is not None and self.deleted.type.name != "boolean":
-            raise InvalidTableError(f"the column {definition.deleted} must be boolean")
+        if self.deleted is not None and not (self._is_flag or is_time(self.deleted)):
+            raise InvalidTableError(f"the column {definition.deleted} must be boolean or a timestamp")
+        if definition.key in generated and not definition.generated_key:
+            raise InvalidTableError(f"the database generates the column {definition.key}; set generated_key")
         roles = (definition.key, definition.version, definition.updated, definition.deleted, definition.transaction_id)
         self._roles = {name for name in (*roles, definition.reference) if name}
         self.columns = {each.name: each for each in table.columns if each.name not in self._roles}
+        self.generated = {name for name in self.columns if name in generated}  # by the database, always
 
     def _column(self, name: str | None) -> Any:
         if name is None:
@@ -100,16 +106,37 @@ class ReflectedTable:
             return cast(self.version, Text)
         return cast(literal_column(f'"{self.table.name}".xmin'), Text)
 
+    @property
+    def _is_flag(self) -> bool:
+        return bool(self.deleted.type.name == "boolean")
+
+    @property
+    def is_deleted(self) -> ColumnElement[Any]:
+        """Return whether a row is marked as deleted: by a flag, or by the time of its deletion."""
+        if self.deleted is None:
+            return literal_column("false", Boolean)
+        if self._is_flag:
+            return func.coalesce(self.deleted, False)
+        marked: ColumnElement[Any] = self.deleted.is_not(None)
+        return marked
+
+    def deletion_mark(self, *, deleted: bool) -> dict[str, Any]:
+        """Return the value that marks a row as deleted, or as not deleted; nothing if deletions remove rows."""
+        if self.deleted is None:
+            return {}
+        if self._is_flag:
+            return {self.deleted.name: deleted}
+        return {self.deleted.name: func.clock_timestamp() if deleted else None}
+
     def rows(self) -> Select[Any]:
         """Return the statement that reads whole rows."""
         row: ColumnElement[Any] = literal_column(f'to_jsonb("{self.table.name}")')
         reference = cast(self.reference, Text) if self.reference is not None else cast(self.key, Text)
-        deleted = func.coalesce(self.deleted, False) if self.deleted is not None else literal_column("false")
         return select(
             cast(self.key, Text).label("key"),
             self.version_now.label("version"),
             reference.label("reference"),
-            deleted.label("deleted"),
+            self.is_deleted.label("deleted"),
             cast(row, Text).label("row"),
         ).select_from(self.table)
 
@@ -154,7 +181,7 @@ class ReflectedTable:
     @property
     def is_timed(self) -> bool:
         """Return whether the updated column is a time."""
-        return self.updated is not None and str(self.updated.type.name).startswith("timestamp")
+        return self.updated is not None and is_time(self.updated)
 
     def typed(self, names: Sequence[str], content: Mapping[str, Any]) -> Select[Any]:
         """Return a statement for one row: the values of these columns, in their types."""
@@ -189,4 +216,10 @@ async def reflect(connection: AsyncConnection, definition: Table, fields: FieldT
     for role in (definition.key, definition.reference):
         if role is not None and role not in unique:
             raise InvalidTableError(f"the column {role} needs a unique index")
-    return ReflectedTable(definition, table, fields)
+    generated = {each.name for each in columns if each.is_generated}
+    return ReflectedTable(definition, table, fields, generated)
+
+
+def is_time(column: Any) -> bool:
+    """Return whether a column is a timestamp."""
+    return str(column.type.name).startswith("timestamp")
