@@ -13,6 +13,7 @@ from draftline.upstreams import Outcome, Page, ThrottledError, UnauthorizedError
 from draftline_server.domain.sync import backoff_s, deletion_limit
 from draftline_server.store.database import Database
 from draftline_server.store.statements import Statement
+from draftline_server.sync import pull
 from draftline_server.sync.breaker import Breaker
 from draftline_server.sync.worker import Connection
 from support.soak_scale import IS_SOAK, length
@@ -191,6 +192,45 @@ async def test_late_change_with_an_older_stamp_is_found_by_a_snapshot(world: Syn
     assert await world.value("r001") == {"n": 1}
     await world.pull(snapshot=True)
     assert await world.value("r001") == {"n": 8}
+
+
+async def test_snapshot_of_a_system_that_rejects_requests_continues_at_its_page(world: SyncWorld) -> None:
+    """Read each page once although every second request is throttled; then delete what the snapshot lacks."""
+    await many(world, 6)
+    world.system.page = 2
+    world.system.edit("r005", n=7)
+    del world.system.rows["r000"]
+    read: list[list[str]] = []
+
+    class Throttling(ToyUpstream):
+        async def snapshot(self, collection: str, cursor: str | None) -> AsyncIterator[Page]:
+            async for page in super().snapshot(collection, cursor):
+                read.append([each.remote_id for each in page.records])
+                yield page
+                if page.changes_cursor is None:
+                    raise ThrottledError("too many requests", 0.01)
+
+    await world.pull(snapshot=True, upstream=Throttling(world.system))
+    assert read == [["r001", "r002"], ["r003", "r004"], ["r005"]]
+    assert (await world.value("r000"), await world.value("r005")) == (None, {"n": 7})
+
+
+async def test_snapshot_that_cannot_continue_is_not_complete(world: SyncWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Delete nothing if no request succeeds after a page."""
+    monkeypatch.setattr(pull, "MAX_RESUMED", 2)
+    await many(world, 3)
+    world.system.page = 1
+    del world.system.rows["r002"]
+
+    class Broken(ToyUpstream):
+        async def snapshot(self, collection: str, cursor: str | None) -> AsyncIterator[Page]:
+            if cursor is None:
+                yield await anext(super().snapshot(collection, None))
+            raise ThrottledError("too many requests")
+
+    with pytest.raises(ThrottledError):
+        await world.pull(snapshot=True, upstream=Broken(world.system))
+    assert await world.value("r002") == {"n": 2}
 
 
 @pytest.mark.parametrize("is_snapshot", [False, True], ids=["changes", "snapshot"])

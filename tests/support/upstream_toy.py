@@ -310,8 +310,9 @@ class ToyUpstream:
             yield Page(records, str(at))
 
     async def snapshot(self, collection: str, cursor: str | None) -> AsyncIterator[Page]:
-        del collection, cursor
-        start, after = self.system.log, ""
+        del collection
+        position, _, after = (cursor or f"{self.system.log} ").partition(" ")
+        start = int(position)
         while True:
             await self._read()
             rows = self.system.readable()
@@ -319,10 +320,10 @@ class ToyUpstream:
             records = [self.system.remote_of(remote_id, rows[remote_id]) for remote_id in found]
             is_last = len(found) < self.system.page
             await self._answered()
-            yield Page(records, None, str(start) if is_last else None)
+            after = found[-1] if found else after
+            yield Page(records, f"{start} {after}", str(start) if is_last else None)
             if is_last:
                 return
-            after = found[-1]
 
     async def lookup(self, collection: str, remote_ids: Sequence[str]) -> Sequence[RemoteRecord]:
         del collection

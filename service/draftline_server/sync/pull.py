@@ -9,7 +9,14 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from draftline.upstreams import Capabilities, CursorExpiredError, Page, ThrottledError, UpstreamError
+from draftline.upstreams import (
+    Capabilities,
+    CursorExpiredError,
+    Page,
+    ThrottledError,
+    UnreachableError,
+    UpstreamError,
+)
 
 from ..domain.sync import Answer, BoundCollection, deletion_limit
 from ..store.sync.merges import CreationsOutError, Merges, ReadExpiredError
@@ -20,6 +27,8 @@ from .push import MAX_LOOKED_UP, Push, SuspendedError, unexpected
 from .sending import Link
 
 CHUNK = 1_000  # records that one transaction merges
+MAX_RESUMED = 10  # requests of a snapshot that may fail in a row
+RESUME_S = 0.1  # before one is sent again, at least
 HASH_MASK = 2**64 - 1
 BUCKETS = 256
 
@@ -80,8 +89,7 @@ class Pull:
         start = await self._merges.mark()
         cursor: str | None = None
         try:
-            pages = self._link.upstream.snapshot(bound.collection, None)
-            async for page, mark in self._marked(pages, capabilities, "snapshot"):
+            async for page, mark in self._snapshot_pages(bound.collection, capabilities):
                 await self._merge_page(bound, page, mark, capabilities, None)
                 seen.add(each.remote_id for each in page.records)
                 cursor = page.changes_cursor or cursor
@@ -89,6 +97,29 @@ class Pull:
             return
         await self._delete_missing(pulled, capabilities, seen, start)
         await self._progress.snapshot_read(bound.collection, cursor)
+
+    async def _snapshot_pages(self, collection: str, capabilities: Capabilities) -> AsyncIterator[tuple[Page, int]]:
+        """Yield the pages of a snapshot with their marks; continue after the last page if a request fails.
+
+        A system that limits the rate of requests may reject some of a long snapshot: from the beginning again, it would
+        never end. Raises the error if there is no position to continue at, or after MAX_RESUMED requests in a row.
+        """
+        cursor: str | None = None
+        failures = 0
+        while True:
+            try:
+                pages = self._link.upstream.snapshot(collection, cursor)
+                async for page, mark in self._marked(pages, capabilities, "snapshot"):
+                    yield page, mark
+                    cursor, failures = page.cursor, 0 if page.records else failures
+            except (ThrottledError, UnreachableError) as error:
+                failures += 1
+                if cursor is None or failures > MAX_RESUMED:
+                    raise
+                asked_s = error.after_s or 0.0 if isinstance(error, ThrottledError) else 0.0
+                await asyncio.sleep(max(asked_s, self._link.breaker.pause_s(), RESUME_S))
+            else:
+                return
 
     async def _marked(
         self, pages: AsyncIterator[Page], capabilities: Capabilities, kind: str
