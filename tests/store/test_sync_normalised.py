@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from draftline.upstreams import Outcome, WriteItem
+from draftline.upstreams import Applied, Outcome, WriteItem
 from draftline_server.domain.edits import Strategy
 from draftline_server.store.database import Database
 from support.sync_worlds import SyncWorld
@@ -93,5 +93,24 @@ async def test_response_to_a_repetition_may_hold_a_write_of_others_and_conflicts
     await world.patch("p", {"a": "2"}, Strategy.MERGE_PATCH)
     await world.worker._attempts.hurry(COLLECTION)
     await world.push()
+    state = await world.state("p")
+    assert (state["state"], world.system.live()) == ("HELD", {"r1": {"a": "theirs"}})
+
+
+class ReadAfterWrite(Meanwhile):
+    """A connection that returns the record as others have changed it since, in place of what the write stored."""
+
+    async def write(self, collection: str, items: Sequence[WriteItem], *, atomic: bool = False) -> Sequence[Outcome]:
+        outcomes = await super().write(collection, items, atomic=atomic)
+        self.system.edit("r1", a="theirs")
+        return [replace(each, stored=self.system.remote("r1")) for each in outcomes if isinstance(each, Applied)]
+
+
+async def test_record_that_has_another_version_than_the_write_made_conflicts(world: SyncWorld) -> None:
+    """Hold the path: a connector has read the record after the write, and others wrote it in between."""
+    await world.create("p", {"a": "0"})
+    await world.push()
+    await world.patch("p", {"a": " 1 "}, Strategy.MERGE_PATCH)
+    await world.push(replace(world.link(), upstream=ReadAfterWrite(world, {"a": "2"})))
     state = await world.state("p")
     assert (state["state"], world.system.live()) == ("HELD", {"r1": {"a": "theirs"}})

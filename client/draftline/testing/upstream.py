@@ -82,6 +82,21 @@ class UpstreamConformance:
 
         self.run(scenario, "lookups")
 
+    def test_stored_record_is_that_of_its_own_write(self) -> None:
+        """`Applied.stored` has the value and the version of its write, whatever others write before a read."""
+
+        async def scenario(system: System) -> None:
+            created = await system.create(self.document(1))
+            edits = [self.edit(number) for number in range(2, 10)]
+            outcomes = await asyncio.gather(*(system.write(Update((each,)), created.remote_id) for each in edits))
+            for edit, outcome in zip(edits, outcomes, strict=True):
+                assert isinstance(outcome, Applied)
+                if outcome.stored is not None:
+                    assert outcome.stored.document == {**self.document(1), edit.path[1:]: edit.value}
+                    assert outcome.stored.remote_version == outcome.remote_version
+
+        self.run(scenario, "returns_stored")
+
     def test_texts_are_stored_unchanged(self) -> None:
         """Texts in any script, and those that look like other types, come back as they were sent."""
 

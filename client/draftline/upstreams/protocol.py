@@ -22,7 +22,8 @@ class Capabilities:
         client_reference: The system stores `WriteItem.record_id` with a created record, returns it in
             `RemoteRecord.record_id`, and answers a second creation with it by `Exists`.
         ordered_versions: `remote_version` is a decimal integer that grows with every change of the record.
-        returns_stored: `Applied.stored` holds the record as the system stored it.
+        returns_stored: `Applied.stored` holds the record as its own write stored it, and not one that was read after
+            the write: Draftline takes it for the stored form of what it sent, and a write of others would be lost.
         changes: `changes` can be called.
         deletions_in_changes: `changes` returns deleted records, with `deleted` set.
         snapshots: `snapshot` can be called.

@@ -86,7 +86,9 @@ class Applied:
     Attributes:
         remote_id: The id of the record; for a creation, the new one.
         remote_version: The version after the write. Empty: unknown.
-        stored: The record as the system stored it, if `returns_stored` is claimed and it was returned.
+        stored: The record as this write stored it, with its `remote_version`, if `returns_stored` is claimed and the
+            response to the write contained it. None: not returned. Never the result of a read after the write, which
+            may contain a write of others; for a repetition, it may be the record as it is now.
     """
 
     remote_id: str

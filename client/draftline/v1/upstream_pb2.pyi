@@ -80,7 +80,7 @@ class DescribeResponse(_message.Message):
     ordered_versions: _builtins.bool
     """`remote_version` is a decimal integer that grows with every change of the record."""
     returns_stored: _builtins.bool
-    """`Applied.stored` is set."""
+    """`Applied.stored` is set, and holds the record as its own write stored it."""
     changes: _builtins.bool
     """ReadChanges is offered."""
     deletions_in_changes: _builtins.bool
@@ -316,7 +316,10 @@ class Applied(_message.Message):
     """The version after the write. Empty: unknown."""
     @_builtins.property
     def stored(self) -> Global___RemoteRecord:
-        """The record as the system stored it. Absent: not returned."""
+        """The record as this write stored it, with `remote_version` of the write. Absent: not returned. Never the result of a
+        read after the write: Draftline takes the values for the stored form of what it sent, so a change that others made
+        before the read would be overwritten. For a repetition (`WriteItem.repeat`), it may be the record as it is now.
+        """
 
     def __init__(
         self,

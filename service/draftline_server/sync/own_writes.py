@@ -32,19 +32,23 @@ def by_policies(
 
 
 def normalised_paths(
-    batch: Sequence[Attempt], stored: Mapping[str, Answer], capabilities: Capabilities
+    batch: Sequence[Attempt], stored: Mapping[str, Answer], versions: Mapping[str, str], capabilities: Capabilities
 ) -> Mapping[str, Sequence[Path]]:
     """Return the paths that each attempt of a batch wrote and the upstream stored with another value.
 
-    Others may have written such a path if the write was not conditional, or if it was repeated: the response may be the
-    record as it is now. These attempts are left out.
+    Others may have written such a path if the write was not conditional, if it was repeated, or if the record that was
+    returned has another version than the write made (`versions`, by record id): it may be the record as it is now.
+    These attempts are left out.
     """
     if not capabilities.conditional_writes:
         return {}
     found = {
         each.record_id: _normalised(each, stored[each.record_id])
         for each in batch
-        if each.record_id in stored and not each.in_doubt and (each.op is Op.CREATE or each.if_match)
+        if each.record_id in stored
+        and not each.in_doubt
+        and (each.op is Op.CREATE or each.if_match)
+        and stored[each.record_id].remote_version == versions.get(each.record_id)
     }
     return {record_id: paths for record_id, paths in found.items() if paths}
 

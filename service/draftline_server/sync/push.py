@@ -120,7 +120,8 @@ class Push:
                 _aborted(each, attempt, capabilities, now) for each, attempt in zip(settlements, batch, strict=True)
             ]
         stored = _stored(batch, outcomes)
-        normalised = normalised_paths(batch, stored, capabilities)
+        versions = {each.record_id: each.remote_version for each in settlements if each.remote_version}
+        normalised = normalised_paths(batch, stored, versions, capabilities)
         await self._settle(bound, settlements, capabilities, stored, normalised)
         if suspended is not None:
             raise suspended
