@@ -125,9 +125,9 @@ class SyncWorld(World):
         return None if record.deleted_at is not None else json.loads(record.content)
 
     @asynccontextmanager
-    async def working(self) -> AsyncIterator[asyncio.Task[None]]:
-        """Run a worker."""
-        task = asyncio.create_task(self.new_worker().run())
+    async def working(self, worker: SyncWorker | None = None) -> AsyncIterator[asyncio.Task[None]]:
+        """Run a worker; None: a new one of this world's system."""
+        task = asyncio.create_task((worker or self.new_worker()).run())
         try:
             yield task
         finally:
