@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from draftline.upstreams import Capabilities
 from draftline_server.store.sync.merges import Merges
+from support.mutated_worker import OVERWRITING_MERGE
 from support.servers import run_sql
 from support.soak_scale import IS_SOAK
 from support.sync_simulation import Simulation
@@ -56,12 +57,7 @@ async def test_sync_with_safe_capabilities_does_no_damage(database_url: str, cap
 def overwrite(database_url: str, monkeypatch: pytest.MonkeyPatch, system: ToySystem) -> None:
     """Take every value of the upstream."""
     del monkeypatch, system
-    run_sql(
-        database_url,
-        """CREATE OR REPLACE FUNCTION draftline.sync_merge(
-            base jsonb, mine jsonb, theirs jsonb, policies jsonb, at text[]) RETURNS draftline.sync_merged
-        LANGUAGE sql IMMUTABLE AS $$ SELECT (theirs, theirs, '[]', '[]')::draftline.sync_merged $$""",
-    )
+    run_sql(database_url, OVERWRITING_MERGE)
 
 
 def unfenced(database_url: str, monkeypatch: pytest.MonkeyPatch, system: ToySystem) -> None:

@@ -92,6 +92,18 @@ class Stage:
         await self._is_back()
         return time.monotonic()
 
+    async def kill_postgres(self) -> float:
+        """Kill the server process with SIGKILL. The watchdog starts a new one, once the backends have ended."""
+        lost = asyncio.Event()
+        witness = await asyncpg.connect(self.postgres.url)
+        witness.add_termination_listener(lambda _: lost.set())
+        pid = self.postgres.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        await lost.wait()
+        await self._is_back()
+        return time.monotonic()
+
     async def terminate_backends(self) -> float:
         for pid in await self._backends():
             with suppress(ProcessLookupError):

@@ -15,6 +15,10 @@ from draftline_server.store.sync.merges import Merges
 from draftline_server.sync import conversion, sending
 
 to_item, merge = conversion.to_item, Merges.merge
+# Takes every value of the upstream.
+OVERWRITING_MERGE = """CREATE OR REPLACE FUNCTION draftline.sync_merge(
+    base jsonb, mine jsonb, theirs jsonb, policies jsonb, at text[]) RETURNS draftline.sync_merged
+LANGUAGE sql IMMUTABLE AS $$ SELECT (theirs, theirs, '[]', '[]')::draftline.sync_merged $$"""
 
 
 def new_key(attempt: Any) -> Any:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections import defaultdict
+import time
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -33,6 +34,20 @@ class Written:
     after: Mapping[str, Any]
     key: str = ""
     batch: int = 0  # writes that were applied together have the same number
+    at: float = 0.0  # seconds since the epoch
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A write that the system did not apply."""
+
+    status: int
+    part_id: str
+    reference: str
+    kind: str
+    expected: str | None
+    key: str
+    at: float
 
 
 class RecordedSystem(toy.System):  # type: ignore[misc, name-defined]
@@ -45,6 +60,7 @@ class RecordedSystem(toy.System):  # type: ignore[misc, name-defined]
         super().__init__(rates, seed)
         self.broken = broken
         self.history: list[Written] = []
+        self.rejected: list[Rejected] = []
         self.actor = OURS
         self.batch = 0  # the number of the last batch
         self.undecided = 0  # the length of the history when the first conflict was decided
@@ -63,7 +79,17 @@ class RecordedSystem(toy.System):  # type: ignore[misc, name-defined]
             return super().write_all(writes)
 
     def check(self, write: Any) -> None:
-        super().check(self._as_kept(write))
+        try:
+            super().check(self._as_kept(write))
+        except toy.RefusedError as refusal:
+            known = self.parts.get(write.part_id)
+            reference = write.reference or (known.reference if known is not None else "")
+            self.rejected.append(
+                Rejected(
+                    refusal.status, write.part_id, reference, write.kind, write.expected, write.key, time.time()
+                )
+            )  # fmt: skip
+            raise
 
     def check_reference(self, reference: str) -> None:
         if "references" not in self.broken:
@@ -78,7 +104,7 @@ class RecordedSystem(toy.System):  # type: ignore[misc, name-defined]
             self.history.append(
                 Written(
                     self.actor, part.id, part.reference or part.id, write.kind, before, dict(after), write.key,
-                    self.batch,
+                    self.batch, time.time(),
                 )
             )  # fmt: skip
         return part
@@ -96,10 +122,10 @@ class RecordedSystem(toy.System):  # type: ignore[misc, name-defined]
         with self.lock:
             return [each for each in self.parts.values() if not each.deleted]
 
-    def disturb(self, randomness: random.Random, token: str, fields: tuple[str, ...]) -> None:
-        """Edit, create or delete a part, as another client of the system does."""
+    def disturb(self, randomness: random.Random, token: str, fields: tuple[str, ...], newest: int) -> None:
+        """Edit or delete one of the newest parts, or create one, as another client of the system does."""
         with self.lock:
-            living, chance = self.living(), randomness.random()
+            living, chance = self.living()[-newest:], randomness.random()
             rates, self.rates = self.rates, {}
             try:
                 if not living or chance < 0.05:
@@ -180,8 +206,8 @@ def problems(
 
 
 def _doubled(system: RecordedSystem, local: Mapping[str, Any]) -> Iterator[str]:
-    references = [part.reference for part in system.living() if part.reference]
-    for reference in sorted({each for each in references if references.count(each) > 1}):
+    references = Counter(part.reference for part in system.living() if part.reference)
+    for reference in sorted(each for each, count in references.items() if count > 1):
         yield f"doubled there: {reference}"
     for part in system.parts.values():
         if part.reference and part.id in local:

@@ -18,6 +18,11 @@ def length(name: str, suite: N, *, soak: N) -> N:
     return soak if IS_SOAK else suite
 
 
+def text(name: str) -> str:
+    """Return the environment variable DRAFTLINE_<name>; empty if it is not set."""
+    return os.environ.get(f"DRAFTLINE_{name}", "")
+
+
 def examples(usual: int) -> int:
     """Return how many examples a property test tries: a quarter of `usual`, or five times as many in a soak run."""
     return 5 * usual if IS_SOAK else (usual + 3) // 4

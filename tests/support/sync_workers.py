@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import signal
 import subprocess
@@ -15,16 +16,18 @@ MUTATED = str(Path(__file__).parent / "mutated_worker.py")
 
 
 class Workers:
-    """Processes that run `draftline sync`."""
+    """Processes that run `draftline sync`. `log`: a file for what they log; None: nowhere."""
 
-    def __init__(self, mutation: str = "", **settings: object) -> None:
+    def __init__(self, mutation: str = "", log: Path | None = None, **settings: object) -> None:
+        self._log = log
         self._environment = environment(**settings)
         self._command = [sys.executable, MUTATED, mutation, "sync"] if mutation else [DRAFTLINE, "sync"]
         self._processes: list[subprocess.Popen[bytes]] = []
         self.kills = 0
 
     def start(self) -> None:
-        self._processes.append(subprocess.Popen(self._command, env=self._environment, stderr=subprocess.DEVNULL))
+        with open(self._log or os.devnull, "ab") as log:
+            self._processes.append(subprocess.Popen(self._command, env=self._environment, stderr=log))
 
     async def kill(self, process: subprocess.Popen[bytes]) -> None:
         process.send_signal(signal.SIGKILL)
