@@ -37,6 +37,11 @@ async def unfenced(self: Any, bound: Any, answers: Any, mark: int, **named: Any)
     return await merge(self, bound, answers, None, **{**named, "is_ordered": False})
 
 
+async def unheld(self: Any, *given: Any, **named: Any) -> Any:
+    """Merge unknown records at once, although one may be what a creation that is out has created."""
+    return await merge(self, *given, **{**named, "needs_references": False})
+
+
 def mutate(name: str) -> None:
     """Remove a protection."""
     items = {"new key": new_key, "no condition": no_condition, "neither": neither_key_nor_condition}
