@@ -50,6 +50,7 @@ PAGE, PATCHED, WRITERS = 50, 64, 8
 WARM_UP, SAMPLES = 1, 3
 POOL = 8
 CONNECTIONS = 5  # whose first page is measured, in each round
+IMPORTS = 2  # in each round
 EACH_S = 1.0  # of a rate, in each round
 
 GET, PATCH, FIRST_PAGE, NEXT_PAGE = "GetContent", f"BatchPatchContent of {PATCHED}", "GetMerged", "GetMerged, next page"
@@ -165,9 +166,9 @@ async def _measure(
                     times_s[name, layout] += await _times_s(calls[name, layout])
         for (name, layout), times in times_s.items():
             measurements.add_times(of(name, layout), times)
-        for number in range(sizes.rounds):
-            for layout, client in clients.items():
-                await _import(client, layout, number, measurements)
+        for number in range(IMPORTS * sizes.rounds):
+            for layout in CHOICE.sample(LAYOUTS, len(LAYOUTS)):
+                await _import(clients[layout], layout, number, measurements)
         rates: dict[str, list[float]] = {layout: [] for layout in LAYOUTS}
         for _ in range(max(1, round(sizes.rounds * sizes.seconds / EACH_S))):
             for layout in CHOICE.sample(LAYOUTS, len(LAYOUTS)):
