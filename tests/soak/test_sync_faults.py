@@ -29,7 +29,7 @@ WORKERS = length("SYNC_WORKERS", 3, soak=3)
 USERS = length("SYNC_USERS", 4, soak=4)  # of each tenant
 RATE = length("SYNC_FAULT_RATE", 0.05, soak=0.05)
 ROUNDS = 3  # at most, of MUTATION_SECONDS each
-MUTATION_SECONDS = length("SYNC_MUTATION_SECONDS", 30.0, soak=30.0)
+MUTATION_SECONDS = length("SYNC_MUTATION_SECONDS", 60.0, soak=60.0)
 KILL_S = length("SYNC_KILL_S", 8.0, soak=8.0)  # between two kills of a worker
 # For convergence, after the faults end; and the lease of a worker that was killed.
 PATIENCE_S = length("SYNC_PATIENCE_S", 60.0, soak=60.0)
@@ -57,13 +57,15 @@ class Schedule:
     broken: frozenset[str] = frozenset()
     by_commit: bool = False
     tenants: int = TENANTS
+    is_contended: bool = False
 
 
 @asynccontextmanager
 async def tenants(stage: Stage, folder: Path, schedule: Schedule) -> AsyncIterator[tuple[list[SyncedTenant], Path]]:
     """Open the tenants, and write the operator's file with an endpoint for each."""
+    given = schedule.broken, schedule.rates, schedule.newest
     opened = [
-        SyncedTenant(f"tenant-{number}", stage.address, number, schedule.broken, schedule.rates, schedule.newest)
+        SyncedTenant(f"tenant-{number}", stage.address, number, *given, is_contended=schedule.is_contended)
         for number in range(schedule.tenants)
     ]
     path = folder / "upstreams.json"
@@ -179,8 +181,9 @@ async def test_sync_keeps_every_value_whatever_is_killed(
 
 # Both sides write few records, so that they write the same one within the time of a pull; and many responses are slow.
 MUTATED = Schedule(
-    MUTATION_SECONDS, rates=dict.fromkeys(FAULTS, 0.08) | {"slow": 0.4, "throttle": 0.02}, newest=8, tenants=2
-)
+    MUTATION_SECONDS, rates=dict.fromkeys(FAULTS, 0.08) | {"slow": 0.4, "throttle": 0.02}, newest=8, tenants=2,
+    is_contended=True,
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(

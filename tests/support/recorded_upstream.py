@@ -122,15 +122,19 @@ class RecordedSystem(toy.System):  # type: ignore[misc, name-defined]
         with self.lock:
             return [each for each in self.parts.values() if not each.deleted]
 
-    def disturb(self, randomness: random.Random, token: str, fields: tuple[str, ...], newest: int) -> None:
-        """Edit or delete one of the newest parts, or create one, as another client of the system does."""
+    def disturb(
+        self, randomness: random.Random, token: str, fields: tuple[str, ...], newest: int, *, only_edits: bool = False
+    ) -> None:
+        """Edit one of the newest parts, or delete or create one, as another client of the system does."""
         with self.lock:
             living, chance = self.living()[-newest:], randomness.random()
             rates, self.rates = self.rates, {}
             try:
-                if not living or chance < 0.05:
+                if only_edits and not living:
+                    return
+                if not living or (chance < 0.05 and not only_edits):
                     self.write("create", "", content={fields[0]: token}, actor="other")
-                elif chance < 0.07:
+                elif chance < 0.07 and not only_edits:
                     self.write("delete", "", randomness.choice(living).id, actor="other")
                 else:
                     edits = [(f"/{randomness.choice(fields)}", False, token)]

@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -24,18 +25,21 @@ from support.recorded_upstream import (
 from support.toy_upstream import grpc_endpoint, http_endpoint, toy
 
 OURS, THEIRS = ("a", "b", "c"), ("c", "d", "e")  # fields that users and other clients write; both write `c`
+SHARED = ("c",)
 UNTIDY = 0.05  # of the values that users write, which the system stores without their final space
 CREATED = 0.03  # of the writes create a record
 
 
 class SyncedTenant:
-    """A tenant, its collection, and its system of record."""
+    """A tenant, its collection, and its system of record. `is_contended`: both sides write one field of few records."""
 
     def __init__(
-        self, name: str, address: str, seed: int, broken: frozenset[str], rates: Mapping[str, float], newest: int
-    ) -> None:
+        self, name: str, address: str, seed: int, broken: frozenset[str], rates: Mapping[str, float], newest: int,
+        *, is_contended: bool = False,
+    ) -> None:  # fmt: skip
         self.name = name
         self.newest = newest
+        self.is_contended = is_contended
         self._address = address
         self.client = AsyncClient(address, tenant_id=name, user="ada", timeout=20)
         self.system = RecordedSystem(dict(rates), seed, broken)
@@ -61,7 +65,7 @@ class SyncedTenant:
             value, chance = f"u{next(self._numbers)}", self._random.random()
             records = self._records[-self.newest :]
             record_id = self._random.choice(records) if records and chance > CREATED else f"r-{value}"
-            name = self._random.choice(OURS)
+            name = self._random.choice(SHARED if self.is_contended else OURS)
             sent = f"{value} " if self._random.random() < UNTIDY else value
             try:
                 if record_id not in self._records:
@@ -117,7 +121,9 @@ class SyncedTenant:
         """Write as other clients of the system do."""
         while not is_over():
             token = f"t{next(self._numbers)}"
-            await asyncio.to_thread(self.system.disturb, self._random, token, THEIRS, self.newest)
+            fields = SHARED if self.is_contended else THEIRS
+            disturb = partial(self.system.disturb, only_edits=self.is_contended)
+            await asyncio.to_thread(disturb, self._random, token, fields, self.newest)
             await asyncio.sleep(0.1)
 
     async def decide(self, is_over: Callable[[], bool]) -> None:
