@@ -8,6 +8,9 @@ from draftline._core.cache import Cache, applied, copied
 from hypothesis import given
 from hypothesis import strategies as st
 from support.cache_simulation import KEYS, MAX_LOST_S, NOON, World, change_of, happened, record_of
+from support.soak_scale import length
+
+STEPS = length("CACHE_STEPS", 5, soak=6)  # of which every order is tried
 
 
 def filled(*records: Record, max_records: int = 10) -> Cache[None]:
@@ -149,12 +152,13 @@ def test_copy_is_the_callers_own() -> None:
     assert kept == record_of(a={"b": [1, {"c": 2}]})
 
 
-def test_no_result_is_older_than_delivered_changes_in_any_order_of_six_steps() -> None:
+@pytest.mark.soak
+def test_no_result_is_older_than_delivered_changes_in_any_order_of_some_steps() -> None:
     below: list[tuple[int, ...]] = [()]
     while below:
         choices = below.pop()
         world = happened(choices, World(KEYS[:1], is_simple=True))
-        if len(choices) < 6:
+        if len(choices) < STEPS:
             below += [(*choices, number) for number in range(len(world.steps()))]
 
 

@@ -18,7 +18,7 @@ from draftline_server.store.pool_settings import PoolSettings
 from support.soak_scale import length
 from support.tenant_stores import COLLECTION, World
 
-FILTERS = length("NOVEL_FILTERS", 100, soak=5_000)  # of lists, and as many of changes
+FILTERS = length("NOVEL_FILTERS", 50, soak=5_000)  # of lists, and as many of changes
 TERMS = 20
 MOST_PREPARED = 40  # the statements of changes are of 20 shapes, so they are prepared
 GROWTH_MB = 20  # of a backend; 512 prepared statements of this kind take 800 with 100 terms each
