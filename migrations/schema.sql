@@ -1,4 +1,4 @@
--- The schema after all migrations, for reading: `make generate` writes this file, and nothing runs it.
+-- The schema after all migrations: `make generate` writes this file, and `draftline serve --temporary` runs it.
 -- The weekly partitions of draftline.change, and the indexes that collections declare, are left out.
 
 CREATE SCHEMA draftline;

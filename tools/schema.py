@@ -22,7 +22,7 @@ from draftline_server.ops import migrate
 TARGET = Path(__file__).parent.parent / "migrations" / "schema.sql"
 FUNCTIONS = TARGET.parent / "functions"
 HEADER = """\
--- The schema after all migrations, for reading: `make generate` writes this file, and nothing runs it.
+-- The schema after all migrations: `make generate` writes this file, and `draftline serve --temporary` runs it.
 -- The weekly partitions of draftline.change, and the indexes that collections declare, are left out.
 """
 DEFINITIONS = """

@@ -14,7 +14,7 @@ import structlog
 
 from ..embedded_postgres.server import EmbeddedPostgres, EmbeddedPostgresError, InUseError
 from ..embedded_postgres.socket_path import running_url
-from ..ops import migrate
+from ..ops.new_database import create_schema
 from ..partitions.conversion import partition_if_empty
 from ..settings import Settings
 from ..store.pool import connections_of
@@ -42,6 +42,8 @@ def embedded_url(settings: Settings, *, migrated: bool, create: bool) -> Iterato
                 raise
             url = running
         if migrated:
+            from ..ops import migrate  # noqa: PLC0415  slow, and not needed for a temporary database
+
             log.info("migrated", revision=migrate.upgrade(url))
             apply_layout(settings, url)
         yield url
@@ -55,7 +57,7 @@ def apply_layout(settings: Settings, url: str) -> None:
 
 @contextmanager
 def temporary_url(settings: Settings, needed_later: str) -> Iterator[str]:
-    """Start a new embedded PostgreSQL, migrate it and yield its URL; delete its data at the end.
+    """Start a new embedded PostgreSQL, create the schema and yield its URL; delete its data at the end.
 
     It is not durable: a crash of the machine loses its data, which a test does not miss. The module `needed_later` is
     imported by another thread while PostgreSQL creates its files, because both take about as long.
@@ -68,7 +70,7 @@ def temporary_url(settings: Settings, needed_later: str) -> Iterator[str]:
         EmbeddedPostgres(Path(folder), durable=False, binaries=binaries, connections=connections) as postgres,
     ):
         importing.join()  # the main thread imports modules too from here on
-        migrate.upgrade(postgres.url)
+        asyncio.run(create_schema(postgres.url))
         apply_layout(settings, postgres.url)
         yield postgres.url
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..ops import new_database
 from .sessions import fetch
 
 Objects = Mapping[str, str]  # definitions by object, such as `index record_pkey`
@@ -61,7 +62,8 @@ def compare(found: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:
 def scripts_digest(folder: Path) -> str:
     """Return the digest of the files that migrate."""
     digest = hashlib.sha256()
-    files = (path for path in folder.rglob("*") if path.suffix in SCRIPTS and path != folder / "schema.sql")
+    unused = {folder / name for name in new_database.FILES}
+    files = (path for path in folder.rglob("*") if path.suffix in SCRIPTS and path not in unused)
     for path in sorted(files):
         digest.update(f"{path.relative_to(folder)}\0".encode())
         digest.update(hashlib.sha256(path.read_bytes()).digest())
