@@ -64,6 +64,7 @@ class _Target:
     report: Callable[[str], None] = lambda _: None
     notice: Callable[[str], None] = lambda _: None  # called with what an operator should know
     verify: Callable[[], Awaitable[None]] | None = None  # called under the lock of migrations, before the action
+    incomplete: Callable[[str], None] | None = None  # called with what the schema lacks, instead of MigrateError
 
 
 def upgrade(url: str, revision: str = "head") -> str:
@@ -117,11 +118,12 @@ def go_to(
     waits_for_services: bool = False,
     notice: Callable[[str], None] = lambda _: None,
     verify: Callable[[], Awaitable[None]] | None = None,
+    incomplete: Callable[[str], None] | None = None,
 ) -> str:
     """Migrate up or down to a revision, and return it. `report` is called with each completed step.
 
     At the current revision, functions that are missing or were changed are created again, and `notice` names them, as
-    well as missing indexes. If other parts of the schema are missing, raise MigrateError.
+    well as missing indexes. If other parts of the schema are missing, raise MigrateError, or call `incomplete`.
     `verify` is called when no other migration can run and before anything is changed; what it raises ends the
     migration. Raise ValueError if the revision does not exist, MigrateError if the database is at an unknown one, and
     ServicesRunningError if services use the database, unless `waits_for_services`.
@@ -134,7 +136,8 @@ def go_to(
         back = revision == "base" or (current in known and known.index(current) < known.index(revision))
         (command.downgrade if back else command.upgrade)(config, revision)
 
-    return asyncio.run(_run(url, move, _Target(revision, is_upgrade, waits_for_services, report, notice, verify)))
+    target = _Target(revision, is_upgrade, waits_for_services, report, notice, verify, incomplete)
+    return asyncio.run(_run(url, move, target))
 
 
 def run_script(name: str) -> None:
@@ -191,15 +194,19 @@ async def _migrate(url: str, action: Action, target: _Target | None) -> str:
                     await target.verify()
             reached = await _act(engine, action, beside_services=beside_services)
             if target is not None and reached == target.revision == revisions.head():
-                await _complete(engine, connection, target.notice)
+                await _complete(engine, connection, target)
             return reached
     finally:
         await engine.dispose()
 
 
-async def _complete(engine: AsyncEngine, connection: AsyncConnection, notice: Callable[[str], None]) -> None:
+async def _complete(engine: AsyncEngine, connection: AsyncConnection, target: _Target) -> None:
     """Create missing and changed functions again. Raise MigrateError if anything else is missing but an index."""
-    _raise_if(await incomplete_problem(connection))
+    notice, problem = target.notice, await incomplete_problem(connection)
+    if problem and target.incomplete is not None:
+        target.incomplete(problem)
+    else:
+        _raise_if(problem)
     repaired = await schema_functions.repair(engine)
     if repaired:
         notice(f"functions created again, as they were missing or changed: {', '.join(repaired)}")
