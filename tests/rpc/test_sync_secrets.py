@@ -9,11 +9,10 @@ from typing import Any
 
 import asyncpg
 import draftline
-import pytest
 from draftline_server import sync_workers
 from draftline_server.sync.worker import SyncWorker
 from draftline_server.upstreams.registry import Upstreams
-from support.log_capture import logged
+from support.log_capture import libraries_logged, logged
 from support.polling import eventually
 from support.scripted_http import Reply, scripted
 from support.sync_worlds import UPSTREAM, SyncWorld
@@ -58,11 +57,8 @@ async def responses(client: draftline.AsyncClient) -> str:
     return repr(found)
 
 
-async def test_secret_that_the_system_repeats_is_nowhere(
-    server: Any, tenant_id: str, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_secret_that_the_system_repeats_is_nowhere(server: Any, tenant_id: str) -> None:
     """Refuse a record, fail, and reject the credentials with responses that contain them; then search everything."""
-    caplog.set_level(logging.INFO)  # the service never logs what libraries log at DEBUG
     async with (
         scripted(repeating) as system,
         connected(server.url) as database,
@@ -84,7 +80,8 @@ async def test_secret_that_the_system_repeats_is_nowhere(
         async def is_suspended() -> bool:
             return bool((await client.get_sync(UPSTREAM)).suspended_reason)
 
-        with logged() as events:
+        # The service never logs what libraries log at DEBUG.
+        with logged() as events, libraries_logged(logging.INFO) as libraries:
             world = SyncWorld(database, tenant_id)
             async with world.working(SyncWorker(world.stores, connect, tenant_id, UPSTREAM)):
                 await eventually(is_tried)
@@ -92,6 +89,6 @@ async def test_secret_that_the_system_repeats_is_nowhere(
                 await eventually(is_suspended)
         shown = await responses(client)
         assert "***" in shown
-        assert [text for text in (SECRET, ENCODED) if text in f"{shown} {events} {caplog.text}"] == []
+        assert [text for text in (SECRET, ENCODED) if text in f"{shown} {events} {libraries.getvalue()}"] == []
         assert {"sync_event", "sync_record"} <= set(await tables_with(server.url, "***"))
         assert await tables_with(server.url, SECRET, ENCODED) == []

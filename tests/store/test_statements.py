@@ -135,9 +135,9 @@ def test_patch_content_locks_the_record_before_it_edits() -> None:
     statement = SQL["patch_content"].sql
     lock, edit, update = (statement.index(part) for part in ("FOR UPDATE", "draftline.edit(", "DO UPDATE"))
     assert lock < edit < update
-    # What is edited is what was locked, waiting for it or not; otherwise it is only looked which records there are.
-    assert len(re.findall(r"(?:FROM|JOIN) draftline\.record\b", statement)) == 3
-    assert len(re.findall(r"record_id = p.record_id\s+FOR UPDATE\b", statement)) == 2
+    # What is edited is what was locked, waiting for it, again or not; otherwise it is only looked which records exist.
+    assert len(re.findall(r"(?:FROM|JOIN) draftline\.record\b", statement)) == 4
+    assert len(re.findall(r"record_id = p.record_id\s+FOR UPDATE\b", statement)) == 3
 
 
 def test_batch_patch_content_sends_one_statement(server: Any, stub: Any, tenant_id: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,6 +20,20 @@ def _event(line: msgspec.Struct) -> EventDict:
     """Convert a line of the access log to a structlog event."""
     told = msgspec.to_builtins(line)
     return {"log_level": told.pop("level"), **{name: value for name, value in told.items() if name != "worker"}}
+
+
+@contextmanager
+def libraries_logged(level: int) -> Iterator[io.StringIO]:
+    """Collect what libraries log, from a level on, until the end of the block."""
+    text, root = io.StringIO(), logging.getLogger()
+    handler, before = logging.StreamHandler(text), root.level
+    root.addHandler(handler)
+    root.setLevel(level)
+    try:
+        yield text
+    finally:
+        root.setLevel(before)
+        root.removeHandler(handler)
 
 
 @contextmanager

@@ -5,12 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import io
 import json
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -42,7 +41,7 @@ from draftline.upstreams import (
 )
 from draftline_server.upstreams.http_json.urls import follow, linked_next
 from draftline_server.upstreams.registry import Upstreams
-from support.log_capture import logged
+from support.log_capture import libraries_logged, logged
 from support.scripted_http import CUT, Reply, ScriptedHttp, scripted
 from support.toy_upstream import endpoints, shipped
 
@@ -486,25 +485,13 @@ async def test_secret_that_the_api_repeats_is_hidden(kind: str) -> None:
     assert base64.b64encode(f"ada:{SECRET}".encode()).decode() not in repr(refused)
 
 
-@pytest.fixture
-def libraries_log() -> Iterator[io.StringIO]:
-    """Collect what libraries log, at any level."""
-    text, root = io.StringIO(), logging.getLogger()
-    handler, level = logging.StreamHandler(text), root.level
-    root.addHandler(handler)
-    root.setLevel(logging.DEBUG)
-    yield text
-    root.setLevel(level)
-    root.removeHandler(handler)
-
-
-async def test_no_log_has_a_secret(libraries_log: io.StringIO) -> None:
+async def test_no_log_has_a_secret() -> None:
     script: list[Reply] = [(200, {}, {"access_token": "the-token"}), (200, {}, PART), CUT, (500, {}, b"")]
-    with logged() as events:
+    with logged() as events, libraries_logged(logging.DEBUG) as libraries:
         async with oauth(script) as (upstream, _):
             for _ in range(3):
                 await upstream.write("parts", [UPDATE])
-    texts = f"{libraries_log.getvalue()} {events}"
+    texts = f"{libraries.getvalue()} {events}"
     assert "send_request_headers" in texts
     assert SECRET not in texts
     assert "the-token" not in texts
