@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -10,12 +11,15 @@ from typing import Any
 
 import pytest
 from draftline.upstreams import BatchRefusedError, Outcome, Refused, UnauthorizedError, UpstreamError, WriteItem
+from draftline_server.domain.sync import Attempt, Policies, Policy
 from draftline_server.store.database import Database
 from draftline_server.store.statements import Statement
 from draftline_server.sync import push as push_module
 from draftline_server.sync.push import Push
+from draftline_server.sync.sending import Link
+from support.soak_scale import length
 from support.sync_worlds import SyncWorld
-from support.tenant_stores import COLLECTION, change, creation
+from support.tenant_stores import COLLECTION, change, creation, deletion
 from support.upstream_toy import Faults, ToySystem, ToyUpstream
 
 # Due since a second ago: the clock of the service may be behind that of the database by the error of its reading.
@@ -28,8 +32,8 @@ DUE = Statement(
 RETRY = Statement(
     "retry",
     "UPDATE draftline.sync_record SET state = 'DUE', error = NULL, next_at = now() - interval '1 second' "
-    "WHERE tenant_id = $1 AND record_id = $2",
-    ("tenant_id", "record_id"),
+    "WHERE tenant_id = $1 AND state = 'FAILED'",
+    ("tenant_id",),
 )
 
 
@@ -42,9 +46,12 @@ async def world(database: Database, tenant_id: str) -> SyncWorld:
     return world
 
 
-async def commit(world: SyncWorld, contents: Mapping[str, Mapping[str, Any]], *, new: bool = False) -> None:
-    """Write several records by one commit."""
-    edits = [(creation if new else change)(record_id, dict(content)) for record_id, content in contents.items()]
+async def commit(world: SyncWorld, contents: Mapping[str, Mapping[str, Any] | None], *, new: bool = False) -> None:
+    """Write several records by one commit; None deletes one."""
+    edits = [
+        deletion(record_id) if content is None else (creation if new else change)(record_id, dict(content))
+        for record_id, content in contents.items()
+    ]
     for result in await world.save_all("ada", edits):
         assert result.error is None
     await world.commit("ada")
@@ -80,7 +87,7 @@ async def test_commit_waits_while_one_of_its_records_is_refused(world: SyncWorld
     assert ("COMMIT_WAITS" in states["a"]["error_text"], live(world)) == (True, {"a": 0, "b": 0, "c": 0})
     world.system.refused_words = ()
     world.system.applied.clear()
-    await world.database.fetch(RETRY, {"tenant_id": world.tenant_id, "record_id": "b"})
+    await world.database.fetch(RETRY, {"tenant_id": world.tenant_id})
     await world.push()  # the others are sent although they would wait for longer
     assert (world.system.atomic_batches[-1], live(world)) == (["a", "b", "c"], {"a": 1, "b": "bad", "c": 1})
     world.system.refused_words = ("bad",)
@@ -201,7 +208,7 @@ async def test_half_of_a_batch_that_was_applied_is_kept_if_the_other_is_unauthor
 
 
 class Checking(ToyUpstream):
-    """A connection that notes whenever the system holds a part of a commit."""
+    """A connection that notes whenever the system holds a part of a commit of `a` and `b`, or of `c`, `d` and `e`."""
 
     def __init__(self, system: ToySystem) -> None:
         super().__init__(system)
@@ -209,10 +216,23 @@ class Checking(ToyUpstream):
 
     async def write(self, collection: str, items: Sequence[WriteItem], *, atomic: bool = False) -> Sequence[Outcome]:
         outcomes = await super().write(collection, items, atomic=atomic)
-        held = {row.reference: row.document["n"] for row in self.system.rows.values()}
+        self._check()
+        return outcomes
+
+    def _later(self, *items: WriteItem) -> None:
+        super()._later(*items)
+        for task in self.system.pending:
+            task.add_done_callback(lambda _: self._check())
+
+    def _check(self) -> None:
+        held = {row.reference: _number(row.document["n"]) for row in self.system.rows.values()}
         if held.get("a") != held.get("b") or not held.get("c") == held.get("d") == held.get("e"):
             self.parts.append(held)
-        return outcomes
+
+
+def _number(value: Any) -> int:
+    """Return the number of the commit that wrote a value: 7 for 7 and for "bad 7"."""
+    return int(str(value).removeprefix("bad "))
 
 
 async def test_repeated_creations_of_a_refused_commit_are_sent_with_the_later_commit(world: SyncWorld) -> None:
@@ -233,28 +253,171 @@ async def test_repeated_creations_of_a_refused_commit_are_sent_with_the_later_co
     assert world.system.atomic_batches == [["a", "b"]]
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+class KilledError(Exception):
+    """The worker was killed."""
+
+
+class Killed(Push):
+    """A push whose worker is killed before it stores an outcome."""
+
+    async def _settle(self, *args: Any, **options: Any) -> None:
+        raise KilledError
+
+
+class Dying(Push):
+    """A push whose worker is killed before or after it stores an outcome."""
+
+    async def _settle(self, *args: Any, **options: Any) -> None:
+        if self._link.upstream.system.random.random() < 0.5:  # type: ignore[attr-defined]
+            await super()._settle(*args, **options)
+        raise KilledError
+
+
+async def step(world: SyncWorld, push_class: type[Push], link: Link | None = None) -> None:
+    """Read and send what waits as a worker does that may be killed. Everything is due again afterwards."""
+    attempts = world.worker._attempts
+    await attempts.sweep(COLLECTION)
+    await world.database.fetch(DUE, {"tenant_id": world.tenant_id})
+    push = push_class(world.database, attempts, world.worker._merges, link or world.link())
+    with suppress(KilledError, UpstreamError):
+        for _ in range(3):
+            await push.recheck(world.bound, world.system.capabilities)
+            await push.push(world.bound, world.system.capabilities, by_commit=True)
+    await world.database.fetch(DUE, {"tenant_id": world.tenant_id})
+
+
+def values(world: SyncWorld, name: str) -> list[Any]:
+    """Return the values that the system has had of a record."""
+    remote_id = next(key for key, row in world.system.rows.items() if row.reference == name)
+    return [document["n"] for document in world.system.history[remote_id]]
+
+
+async def waiting_commit(
+    world: SyncWorld, *, is_new: bool = False, is_held: bool = False, is_killed: bool = True
+) -> None:
+    """Write a commit of which the system refuses or changes a record, and kill the worker before the others wait."""
+    if not is_new:
+        await commit(world, {name: {"n": 0} for name in "cde"}, new=True)
+        await world.push()
+    if is_held:
+        world.system.edit(next(key for key, row in world.system.rows.items() if row.reference == "e"), n=0.5)
+    world.system.refused_words = ("bad",)
+    await commit(world, {"c": {"n": 1}, "d": {"n": 1}, "e": {"n": 1 if is_held else "bad"}}, new=is_new)
+    await world.push()
+    if is_killed:
+        await step(world, Killed)
+    states = {name: each["state"] for name, each in (await world.states()).items()}
+    waits = "SENDING" if is_killed else "DUE"
+    assert states == {"c": waits, "d": waits, "e": "HELD" if is_held else "FAILED"}
+
+
+@pytest.mark.parametrize(
+    ("later", "expected"),
+    [
+        ({"c": {"n": 2}, "d": {"n": 2}, "e": {"n": 2}}, {"c": [0, 2], "d": [0, 2], "e": [0, 2]}),
+        ({"c": {"n": 2}, "d": {"n": 2}, "e": {"n": 0}}, {"c": [0, 2], "d": [0, 2], "e": [0]}),
+        ({"c": {"n": 2}, "d": {"n": 2}, "e": None}, {"c": [0, 2], "d": [0, 2], "e": [0, 0]}),
+        ({"c": {"n": 2}, "e": {"n": 2}}, {"c": [0, 2], "d": [0, 1], "e": [0, 2]}),
+        ({"c": {"n": 2}}, {"c": [0], "d": [0], "e": [0]}),
+        ({"e": {"n": 2}}, {"c": [0, 1], "d": [0, 1], "e": [0, 2]}),
+    ],
+    ids=["all", "reverted", "deleted", "some", "not the refused one", "only the refused one"],
+)
+async def test_rest_of_a_refused_commit_is_not_repeated_without_it(
+    world: SyncWorld, later: Mapping[str, Any], expected: Mapping[str, Any]
+) -> None:
+    """Send no part of a commit after a later one changed both a record that waits and the refused one."""
+    await waiting_commit(world)
+    await commit(world, later)
+    for _ in range(3):
+        await step(world, Push)
+    assert {name: values(world, name) for name in "cde"} == expected
+    assert max(world.system.effects.values()) == 1
+
+
+async def test_creations_of_a_refused_commit_are_not_repeated_without_it(world: SyncWorld) -> None:
+    """Create no part of a commit that a later one replaced."""
+    await waiting_commit(world, is_new=True)
+    await commit(world, {name: {"n": 2} for name in "cde"})
+    await step(world, Push)
+    assert {name: values(world, name) for name in "cde"} == {"c": [2], "d": [2], "e": [2]}
+
+
+async def test_creations_without_a_reference_are_repeated_with_their_keys(world: SyncWorld) -> None:
+    """Double no record in a system that recognizes creations only by their keys."""
+    world.system.capabilities = replace(world.system.capabilities, client_reference=False)
+    world.system.honours_references = False
+    await waiting_commit(world, is_new=True)
+    await commit(world, {name: {"n": 2} for name in "cde"})
+    for _ in range(2):
+        await step(world, Push)
+    assert (sorted(row.reference for row in world.system.rows.values()), live(world)) == (
+        ["c", "d", "e"],
+        dict.fromkeys("cde", 2),
+    )
+
+
+async def test_rest_of_a_commit_in_conflict_is_not_repeated_without_it(world: SyncWorld) -> None:
+    """Send no part of a commit of which a record was held, after a later one changed all."""
+    await waiting_commit(world, is_held=True)
+    await commit(world, {name: {"n": 2} for name in "cde"})
+    await step(world, Push)
+    assert {name: values(world, name) for name in "cde"} == {"c": [0], "d": [0], "e": [0, 0.5]}
+    world.system.edit(next(key for key, row in world.system.rows.items() if row.reference == "e"), n=2)
+    await world.pull()
+    await step(world, Push)
+    assert {name: values(world, name) for name in "cde"} == {"c": [0, 2], "d": [0, 2], "e": [0, 0.5, 2]}
+
+
+async def test_attempts_are_not_sent_if_the_refused_record_is_replaced_meanwhile(
+    world: SyncWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Send no part of a commit that is replaced between the storage of its attempts and the first request."""
+    await waiting_commit(world, is_killed=False)
+    attempts = world.worker._attempts
+    prepare = attempts.prepare
+
+    async def prepare_and_commit(*args: Any) -> Sequence[Attempt]:
+        prepared = await prepare(*args)
+        monkeypatch.undo()
+        await commit(world, {name: {"n": 2} for name in "cde"})
+        return prepared
+
+    monkeypatch.setattr(attempts, "prepare", prepare_and_commit)
+    for _ in range(3):
+        await step(world, Push)
+    assert {name: values(world, name) for name in "cde"} == {"c": [0, 2], "d": [0, 2], "e": [0, 2]}
+
+
+@pytest.mark.parametrize("seed", range(8, 8 + length("COMMIT_SEEDS", 3, soak=200)))
 async def test_system_never_holds_a_part_of_a_commit_under_faults(world: SyncWorld, seed: int) -> None:
-    """Lose, delay and repeat requests: every state of the system has all records of a commit or none."""
+    """Lose, delay, repeat and refuse requests, and kill workers: the system has all records of a commit or none."""
+    chance = random.Random(seed)
     world.system.random.seed(seed)
-    world.system.faults = Faults.all(0.15)
+    world.system.faults = Faults.all(0.05)
+    # A request that arrives late may look like a change by others, and must not hold a record.
+    world.bound = replace(world.bound, policies=Policies(Policy.LOCAL_WINS))
     upstream = Checking(world.system)
     link = replace(world.link(), upstream=upstream)
     for count in range(8):
+        world.system.refused_words = ("bad ",) if chance.random() < 0.8 else ()
         for names in ("ab", "cde"):
-            await commit(world, {name: {"n": count} for name in names}, new=not count)
-        if count % 2:
-            with suppress(UpstreamError):  # of a look-up; the next push repeats it
-                await world.push(link)
-            await world.database.fetch(DUE, {"tenant_id": world.tenant_id})
-    world.system.faults = Faults()
+            bad = chance.choice(names) if chance.random() < 0.5 else ""
+            contents = {name: {"n": f"bad {count}" if name == bad else count} for name in names}
+            await commit(world, contents, new=not count)
+        if world.system.rows and chance.random() < 0.3:
+            world.system.edit(chance.choice(list(world.system.rows)), m=count)
+        for _ in range(chance.choice((0, 1, 2, 3))):
+            link.breaker.succeeded()
+            await step(world, Dying if chance.random() < 0.4 else Push, link)
+    world.system.faults, world.system.refused_words = Faults(), ()
     await asyncio.gather(*world.system.pending)
     for _ in range(10):
-        await world.database.fetch(DUE, {"tenant_id": world.tenant_id})
         link.breaker.succeeded()
-        await world.push(link)
-        if set(live(world).values()) == {7} and len(live(world)) == 5:
+        await world.database.fetch(RETRY, {"tenant_id": world.tenant_id})
+        await step(world, Push, link)
+        if {each["state"] for each in (await world.states()).values()} == {"IDLE"}:
             break
     assert upstream.parts == []
-    assert live(world) == dict.fromkeys("abcde", 7)
+    assert {name: _number(value) for name, value in live(world).items()} == dict.fromkeys("abcde", 7)
     assert not [key for key, times in world.system.effects.items() if times > 1]

@@ -2,6 +2,11 @@
 
 A commit waits while one of its records is refused, in conflict or being read, or while the outcome of an earlier write
 of one is not known. A record that a later commit changed belongs to that one.
+
+Nothing of a commit is sent once a later commit changed last both a record with an attempt for it and one of its records
+without: of a part of a batch, the upstream would apply the part if it has not applied the batch. Attempts in doubt end:
+updates and deletions are looked up, and creations are sent with new keys, because the upstream recognizes their
+reference. Without references they are repeated, because a creation must not be doubled.
 """
 
 from __future__ import annotations
@@ -25,10 +30,11 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The batches to send now, and the attempts that wait for other records of their commits."""
+    """The batches to send now, the attempts that wait for other records of their commits, and those that end."""
 
     batches: Sequence[Batch]
     waiting: Sequence[Attempt]
+    ended: Sequence[Attempt] = ()
 
 
 def plain_batches(attempts: Sequence[Attempt], size: int) -> list[Batch]:
@@ -62,25 +68,33 @@ class CommitBatches:
         await self._commits.hasten(collection, chosen)
         return list(chosen)
 
-    async def plan(self, collection: str, attempts: Sequence[Attempt], size: int) -> Plan:
-        """Return the batches of attempts. A commit is sent only if an attempt of each of its records is given."""
+    async def plan(self, collection: str, attempts: Sequence[Attempt], size: int, *, has_references: bool) -> Plan:
+        """Return the batches of attempts. A commit is sent only if an attempt of each of its records is given.
+
+        `has_references`: the upstream recognizes a second creation of a record.
+        """
         given = {each.record_id: each for each in attempts}
         batches: list[Batch] = []
         alone: list[Attempt] = []
         waiting: list[Attempt] = []
+        ended: list[Attempt] = []
         commits = await self._commits.waiting(collection, list(given), size)
         for commit in commits:
             own = commit.record_ids - commit.blocked
             members = [given.pop(record_id) for record_id in sorted(own) if record_id in given]
+            in_doubt = [each for each in members if each.in_doubt]
             if commit.is_large:
                 batches += plain_batches(members, size)
+            elif commit.is_replaced and all(has_references or each.remote_id for each in in_doubt):
+                ended += in_doubt
+                waiting += [each for each in members if not each.in_doubt]
             elif len(members) < len(commit.record_ids):
                 waiting += members
             elif len(members) == 1:
                 alone += members
             else:
                 batches.append(Batch(members, atomic=True))
-        return Plan(batches + plain_batches(alone + list(given.values()), size), waiting)
+        return Plan(batches + plain_batches(alone + list(given.values()), size), waiting, ended)
 
     async def _report(self, collection: str, commit: WaitingCommit, size: int) -> None:
         if commit.commit_id in self._reported:

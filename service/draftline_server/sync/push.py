@@ -84,10 +84,11 @@ class Push:
         sent = [each for each in prepared if each not in expired]
         batches: Sequence[Batch] = plain_batches(sent, size)
         if by_commit:
-            plan = await self._commits.plan(bound.collection, sent, size)
+            has_references = capabilities.client_reference
+            plan = await self._commits.plan(bound.collection, sent, size, has_references=has_references)
             batches = plan.batches
-            if plan.waiting:
-                await self._settle(bound, await self._waiting(plan.waiting), capabilities)
+            if unsent := [*await self._waiting(plan.waiting), *map(_ended, plan.ended)]:
+                await self._settle(bound, unsent, capabilities)
         results = await asyncio.gather(
             *(self._send(bound, capabilities, each) for each in batches), return_exceptions=True
         )
@@ -266,6 +267,12 @@ def _aborted(settlement: Settlement, attempt: Attempt, capabilities: Capabilitie
     is_known = capabilities.idempotency_keys_s > 0 and capabilities.client_reference
     effect = Effect.DROPPED if attempt.op is Op.CREATE and is_known else Effect.NOT_TAKEN
     return replace(settlement, effect=effect, error=COMMIT_WAITS, next_at=now + COMMIT_WAIT)
+
+
+def _ended(attempt: Attempt) -> Settlement:
+    """Return the settlement of an attempt in doubt that is not repeated, because its commit is not whole any more."""
+    effect = Effect.READ if attempt.remote_id else Effect.DROPPED
+    return Settlement(attempt.record_id, attempt.attempt_id, effect)
 
 
 def _has_expired(attempt: Attempt, capabilities: Capabilities) -> bool:

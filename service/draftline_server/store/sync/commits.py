@@ -18,13 +18,15 @@ class WaitingCommit:
     """A commit, and those of its records in a collection that wait for the upstream.
 
     `is_large`: it changed more records of the collection than fit into one batch. `blocked`: those of the records of
-    which a write for an earlier commit is out.
+    which a write for an earlier commit is out. `is_replaced`: a later commit changed a record of which a write for this
+    one is out, and a record of this one of which none is.
     """
 
     commit_id: str
     record_ids: frozenset[str]
     is_large: bool
     blocked: frozenset[str]
+    is_replaced: bool
 
 
 class SyncCommits:
@@ -40,17 +42,19 @@ class SyncCommits:
             "tenant_id": self._attempts.tenant_id, "collection": collection, "record_ids": list(record_ids),
             "size": size,
         }  # fmt: skip
-        found: dict[tuple[str, bool], dict[str, bool]] = {}
+        found: dict[tuple[str, bool, bool], dict[str, bool]] = {}
         for row in await self._database.fetch(SQL["members"], values, idempotent=True):
-            found.setdefault((row["commit_id"], row["is_large"]), {})[row["record_id"]] = row["is_blocked"]
+            commit = row["commit_id"], row["is_large"], row["is_replaced"]
+            found.setdefault(commit, {})[row["record_id"]] = row["is_blocked"]
         return [
             WaitingCommit(
                 commit_id,
                 frozenset(members),
                 is_large,
                 frozenset(record_id for record_id, is_blocked in members.items() if is_blocked),
+                is_replaced,
             )
-            for (commit_id, is_large), members in found.items()
+            for (commit_id, is_large, is_replaced), members in found.items()
         ]
 
     async def hasten(self, collection: str, record_ids: Collection[str]) -> None:
