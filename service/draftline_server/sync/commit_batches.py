@@ -3,7 +3,7 @@
 A commit waits while one of its records is refused, in conflict or being read, or while the outcome of an earlier write
 of one is not known. A record that a later commit changed belongs to that one.
 
-Nothing of a commit is sent once a later commit changed last both a record with an attempt for it and one of its records
+Nothing of a commit is sent once a later commit changed both a record with an attempt for it and one of its records
 without: of a part of a batch, the upstream would apply the part if it has not applied the batch. Attempts in doubt end:
 updates and deletions are looked up, and creations are sent with new keys, because the upstream recognizes their
 reference. Without references they are repeated, because a creation must not be doubled.

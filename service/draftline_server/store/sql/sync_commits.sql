@@ -24,7 +24,8 @@ LEFT JOIN LATERAL (
 -- its commit, and whether the commit changed more than `size` records of the collection. Commits are in the order in which
 -- their first record is given. Changes by pulls do not count, and a record with an attempt belongs to the commit that the
 -- attempt sends. `is_blocked`: the commit changed the record last, and an attempt for an earlier one is out. `is_replaced`: a
--- later commit changed last both a record of which an attempt for this one is out and a record of this one of which none is.
+-- later commit, of the newest 100 changes of each record, changed both a record of which an attempt for this one is out and a
+-- record of this one of which none is.
 WITH given AS MATERIALIZED (
     SELECT p.index, c.commit_id
     FROM unnest(CAST(:record_ids AS text[])) WITH ORDINALITY AS p (record_id, index)
@@ -43,26 +44,29 @@ WITH given AS MATERIALIZED (
 ), known AS MATERIALIZED (
     SELECT p.*, c.version AS sent_version, s.attempt_id IS NOT NULL AS is_out,
         s.attempt_id IS NOT NULL AND c.version = p.version AS is_out_for_it,
-        r.version > coalesce(r.acked_version, 0) AS is_behind, n.commit_id AS newest_id, n.version AS newest_version
+        r.version > coalesce(r.acked_version, 0) AS is_behind, n.later_ids
     FROM written AS p
     -- include: sync_commits.last_sent
     LEFT JOIN LATERAL (
-        SELECT l.commit_id, l.version FROM draftline.change AS l
-        WHERE l.tenant_id = :tenant_id AND l.collection = :collection AND l.record_id = p.record_id
-          AND l.version <= r.version AND l.kind <> 'DRAFT' AND l.source <> 'SYNC_PULL'
-        ORDER BY l.version DESC
-        LIMIT 1) AS n ON true
+        SELECT array_agg(l.commit_id) AS later_ids
+        FROM (
+            SELECT l.commit_id FROM draftline.change AS l
+            WHERE l.tenant_id = :tenant_id AND l.collection = :collection AND l.record_id = p.record_id
+              AND l.version > p.version AND l.version <= r.version AND l.kind <> 'DRAFT' AND l.source <> 'SYNC_PULL'
+            ORDER BY l.version DESC
+            LIMIT 100) AS l) AS n ON true
 ), replaced AS MATERIALIZED (
     SELECT k.commit_id FROM known AS k
-    WHERE k.newest_id <> k.commit_id
-    GROUP BY k.commit_id, k.newest_id
+    CROSS JOIN unnest(k.later_ids) AS n (later_id)
+    WHERE n.later_id <> k.commit_id
+    GROUP BY k.commit_id, n.later_id
     HAVING bool_or(k.is_out_for_it) AND NOT bool_and(k.is_out_for_it)
 )
 SELECT k.commit_id::text AS commit_id, k.record_id, k.is_large, k.version > k.sent_version AS is_blocked,
     k.commit_id IN (SELECT r.commit_id FROM replaced AS r) AS is_replaced
 FROM known AS k
 WHERE k.version = k.sent_version AND (k.is_out OR k.is_behind)
-   OR k.version > k.sent_version AND k.is_out AND k.version = k.newest_version
+   OR k.version > k.sent_version AND k.is_out AND k.later_ids IS NULL
 ORDER BY k.index, k.record_id
 
 -- name: hasten
