@@ -23,6 +23,7 @@ from draftline_server.ops import migrate
 from draftline_server.settings import Settings
 from draftline_server.store.connections import Connections
 from hypothesis import settings
+from support.memory_folder import memory_folder
 from support.partitioned import IS_PARTITIONED, partition_tables_at
 from support.servers import RunningServer, beside, cloned, on_database, run_sql, serving
 from support.soak_scale import IS_SOAK, examples
@@ -82,13 +83,20 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 @pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def memory() -> Iterator[Path]:
+    """A folder in memory, for databases."""
+    with memory_folder() as folder:
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def postgres_url(memory: Path) -> Iterator[str]:
     """A PostgreSQL for this run: DRAFTLINE_DATABASE_URL's, or the embedded one without fsync."""
     given = Settings().database.url
     if given:
         yield given
         return
-    with EmbeddedPostgres(tmp_path_factory.mktemp("postgres") / "data", durable=False) as postgres:
+    with EmbeddedPostgres(memory / "shared", durable=False) as postgres:
         yield postgres.url
 
 
@@ -105,17 +113,19 @@ def template(postgres_url: str, worker_id: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def _prepared_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("prepared") / "data"
+def _prepared_data(memory: Path) -> Path:
+    folder = memory / "prepared"
     with EmbeddedPostgres(folder, durable=False) as postgres:
         beside(migrate.upgrade, postgres.url)
     return folder
 
 
 @pytest.fixture
-def data_dir(tmp_path: Path, _prepared_data: Path) -> Path:
+def data_dir(memory: Path, _prepared_data: Path) -> Iterator[Path]:
     """A data directory with a migrated, empty database: a service starts on it in a third of the time."""
-    return Path(shutil.copytree(_prepared_data, tmp_path / "data"))
+    folder = memory / uuid.uuid4().hex / "data"
+    yield Path(shutil.copytree(_prepared_data, folder))
+    shutil.rmtree(folder.parent, ignore_errors=True)  # a server that was killed may still end its PostgreSQL
 
 
 @pytest.fixture
