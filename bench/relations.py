@@ -70,7 +70,8 @@ async def _prepare(environment: Environment, count: int) -> None:
     ) as client:
         await client.put_collection(FILMS, relations=[DeclaredRelation("maker", "/Maker", MAKERS, inverse="films")])
         await client.put_collection(MAKERS, relations=[DeclaredRelation("partners", "/Partners", MAKERS)])
-        await client.wait_until_built(FILMS)
+        for collection in (FILMS, MAKERS):
+            await client.wait_until_built(collection)
     await settle(environment.url)
 
 

@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import asyncpg
@@ -116,10 +116,8 @@ def _build(environment: Environment, count: int, measurements: Measurements | No
 
 
 def _declare(opened: draftline.Client, statistics: Sequence[DeclaredStatistic]) -> None:
-    while True:
-        with suppress(draftline.DeadlineExceededError):  # entries are still being built
-            opened.put_collection(COLLECTION, fields=FIELDS, statistics=statistics)
-            return
+    opened.put_collection(COLLECTION, fields=FIELDS, statistics=statistics)
+    opened.wait_until_built(COLLECTION)
 
 
 @contextmanager

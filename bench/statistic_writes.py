@@ -6,7 +6,7 @@ import asyncio
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -89,10 +89,8 @@ async def _prepare(environment: Environment, sizes: Sizes) -> None:
 
 def _declare(environment: Environment, collection: str, declared: tuple[DeclaredStatistic, ...]) -> None:
     with _client(environment) as client:
-        while True:
-            with suppress(draftline.DeadlineExceededError):  # entries are still being built
-                client.put_collection(collection, fields=FIELDS, statistics=declared)
-                return
+        client.put_collection(collection, fields=FIELDS, statistics=declared)
+        client.wait_until_built(collection)
 
 
 def _client(environment: Environment) -> draftline.Client:
