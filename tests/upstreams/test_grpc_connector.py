@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import grpc
@@ -97,7 +98,7 @@ async def test_system_that_is_not_there_is_unreachable_and_found_when_it_is_back
     upstream = opened(running)
     await upstream.describe("parts")
     port = running.grpc_port
-    running.stop()
+    await asyncio.to_thread(running.stop)
     item = WriteItem(idempotency_key="k", record_id="r", write=Create({}))
     with pytest.raises(UnreachableError):
         await upstream.lookup("parts", ["x"])
@@ -105,8 +106,8 @@ async def test_system_that_is_not_there_is_unreachable_and_found_when_it_is_back
     try:
         assert [type(each) for each in await upstream.write("parts", [item])] == [Applied]
     finally:
-        again.stop()
         await upstream.close()
+        await asyncio.to_thread(again.stop)
 
 
 async def test_address_outside_of_the_networks_is_refused(running: Any) -> None:
@@ -142,14 +143,18 @@ class Scripted(toy.UpstreamService):  # type: ignore[misc, name-defined]
         context.abort(type(self).status, f"rejected {credentials}")
 
 
-@contextmanager
-def scripted(monkeypatch: pytest.MonkeyPatch, status: grpc.StatusCode) -> Iterator[Any]:
-    """Serve a system whose calls end with a status."""
+@asynccontextmanager
+async def scripted(monkeypatch: pytest.MonkeyPatch, status: grpc.StatusCode) -> AsyncIterator[Any]:
+    """Serve a system whose calls end with a status, to a connector to it, which is closed first."""
     monkeypatch.setattr(toy, "UpstreamService", Scripted)
     monkeypatch.setattr(Scripted, "status", status)
     served = toy.Running(toy.System())
-    yield served
-    served.stop()
+    upstream = opened(served)
+    try:
+        yield upstream
+    finally:
+        await upstream.close()
+        await asyncio.to_thread(served.stop)
 
 
 @pytest.mark.parametrize(
@@ -164,13 +169,15 @@ def scripted(monkeypatch: pytest.MonkeyPatch, status: grpc.StatusCode) -> Iterat
 async def test_status_after_which_nothing_was_applied_is_an_error_without_the_secret(
     monkeypatch: pytest.MonkeyPatch, status: grpc.StatusCode, kind: type[Exception]
 ) -> None:
-    with scripted(monkeypatch, status) as running, pytest.raises(kind) as raised:
-        await written(opened(running), {})
+    async with scripted(monkeypatch, status) as upstream:
+        with pytest.raises(kind) as raised:
+            await written(upstream, {})
     assert "rejected Bearer ***" in str(raised.value)
     assert SECRET not in repr(raised.value)
 
 
 async def test_cursor_that_has_expired_asks_for_a_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
-    with scripted(monkeypatch, grpc.StatusCode.OUT_OF_RANGE) as running, pytest.raises(CursorExpiredError):
-        async for _ in opened(running).changes("parts", "1"):
-            pass
+    async with scripted(monkeypatch, grpc.StatusCode.OUT_OF_RANGE) as upstream:
+        with pytest.raises(CursorExpiredError):
+            async with aclosing(upstream.changes("parts", "1")) as pages:
+                await anext(pages)
