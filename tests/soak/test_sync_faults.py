@@ -193,15 +193,17 @@ MUTATED = Schedule(
         ("", {"versions"}, "overwritten unseen"),
         ("no condition", set(), "overwritten unseen"),
         ("neither", set(), "overwritten unseen"),
-        ("no fence", set(), "reverted"),
         (OVERWRITING_MERGE, set(), "clobbered"),
     ],
-    ids=["keys and references", "versions", "no condition", "neither", "no fence", "pull overwrites"],
+    ids=["keys and references", "versions", "no condition", "neither", "pull overwrites"],
 )
 async def test_missing_protection_is_noticed(
     data_dir: Path, tmp_path: Path, report: Callable[[str], None], mutation: str, broken: set[str], expected: str
 ) -> None:
-    """The laws break if a protection of the worker, or one that the system claims, is missing."""
+    """The laws break if a protection of the worker, or one that the system claims, is missing.
+
+    tests/soak/test_sync_stopped_worker.py does the same for the fence of reads.
+    """
     is_sql = mutation == OVERWRITING_MERGE
     schedule = replace(MUTATED, broken=frozenset(broken), **{"merge" if is_sql else "mutation": mutation})
     for number in range(ROUNDS):

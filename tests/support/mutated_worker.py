@@ -1,6 +1,6 @@
 """Run `draftline sync` without one of its protections, to show that the tests would notice if it were missing.
 
-python mutated_worker.py MUTATION
+python mutated_worker.py MUTATION[+MUTATION...]
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from draftline_server.__main__ import main
 from draftline_server.store.sync.merges import Merges
-from draftline_server.sync import conversion, sending
+from draftline_server.sync import claims, conversion, sending
 
 to_item, merge = conversion.to_item, Merges.merge
 # Takes every value of the upstream.
@@ -49,10 +49,13 @@ def mutate(name: str) -> None:
         sending.to_item = items[name]  # type: ignore[attr-defined]
     elif name == "no fence":
         Merges.merge = unfenced  # type: ignore[method-assign]
+    elif name == "lease":  # the worker does not notice that another one has taken over
+        claims.LEASE_S, claims.RENEW_S = 3.0, 3600.0
     else:
         raise SystemExit(f"there is no mutation {name!r}")
 
 
 if __name__ == "__main__":
-    mutate(sys.argv.pop(1))
+    for each in sys.argv.pop(1).split("+"):
+        mutate(each)
     main()

@@ -25,9 +25,11 @@ class Workers:
         self._processes: list[subprocess.Popen[bytes]] = []
         self.kills = 0
 
-    def start(self) -> None:
+    def start(self) -> subprocess.Popen[bytes]:
         with open(self._log or os.devnull, "ab") as log:
-            self._processes.append(subprocess.Popen(self._command, env=self._environment, stderr=log))
+            process = subprocess.Popen(self._command, env=self._environment, stderr=log)
+        self._processes.append(process)
+        return process
 
     async def kill(self, process: subprocess.Popen[bytes]) -> None:
         process.send_signal(signal.SIGKILL)
