@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -255,6 +256,41 @@ async def test_linked_record_is_read_and_not_created_again(bound: Bound) -> None
     await bound.world.push()
     assert list(bound.world.system.live()) == ["r"]
     assert (await bound.state("p")).state in (RecordState.SYNCED, RecordState.PRISTINE)
+
+
+@pytest.mark.parametrize("is_changed", [False, True], ids=["as it was pulled", "changed here"])
+async def test_creation_whose_response_was_lost_is_linked_after_a_pull_has_found_it(
+    bound: Bound, is_changed: bool
+) -> None:
+    """Delete the record that a pull created for the remote id, unless it was changed here. Send nothing for that."""
+    world, client = bound.world, bound.client
+    world.system.capabilities = replace(
+        world.system.capabilities, idempotency_keys_s=0, client_reference=False, ordered_versions=False
+    )
+    world.system.honours_keys = world.system.honours_references = False
+    await world.pull(snapshot=True)
+    await client.create_content(COLLECTION, {"n": 1}, record_id="p")
+    world.system.faults.lost_after = 1.0
+    await world.push()
+    assert (await bound.state("p")).sync.reason == "OUTCOME_UNKNOWN"
+    world.system.faults.lost_after = 0.0
+    await world.pull()
+    (remote_id,) = world.system.live()
+    assert (await bound.state(remote_id)).state == RecordState.PRISTINE
+    if is_changed:
+        await client.patch_content(COLLECTION, remote_id, {"n": 2})
+        with pytest.raises(draftline.DraftlineError, match="was changed here"):
+            await client.link_record(COLLECTION, "p", remote_id)
+        return
+    await client.link_record(COLLECTION, "p", remote_id)
+    await world.push()
+    assert world.system.live() == {remote_id: {"n": 1}}
+    assert [each.record.record_id async for each in client.get_merged(COLLECTION)] == ["p"]
+    assert (await bound.state("p")).state == RecordState.SYNCED
+    await world.pull(snapshot=True)
+    await client.patch_content(COLLECTION, "p", {"n": 3})
+    await world.push()
+    assert world.system.live() == {remote_id: {"n": 3}}
 
 
 async def test_remote_id_that_another_record_gets_at_the_same_moment_is_refused(bound: Bound, server: Any) -> None:

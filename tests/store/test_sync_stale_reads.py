@@ -215,7 +215,8 @@ async def test_read_that_began_before_a_link_is_not_merged(world: SyncWorld) -> 
     world.system.remove(remote_id)
     async with world.database.transaction() as transaction:
         decisions = SyncDecisions(world.database, world.specs, world.stores.limits)
-        await decisions.link(transaction, world.tenant_id, COLLECTION, "p", remote_id)
+        await decisions.load_spec(world.tenant_id, COLLECTION)
+        await decisions.link(transaction, world.actor("ada"), COLLECTION, "p", remote_id)
     results = await world.merge(*read._answers, mark=read._mark)
     assert [each.deferral for each in results] == ["NEWER_KNOWN"]
 

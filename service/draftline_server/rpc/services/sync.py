@@ -193,10 +193,10 @@ class SyncService:
         return await self.responses.write(actor, write)
 
     async def LinkRecord(self, request: sync_pb2.LinkRecordRequest, actor: Actor) -> sync_pb2.LinkRecordResponse:  # noqa: N802
+        await self.decisions.load_spec(actor.tenant_id, request.collection)
+
         async def write(transaction: Transaction) -> sync_pb2.LinkRecordResponse:
-            await self.decisions.link(
-                transaction, actor.tenant_id, request.collection, request.record_id, request.remote_id
-            )
+            await self.decisions.link(transaction, actor, request.collection, request.record_id, request.remote_id)
             return sync_pb2.LinkRecordResponse()
 
         return await self.responses.write(actor, write)

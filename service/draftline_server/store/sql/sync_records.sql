@@ -132,6 +132,25 @@ SELECT coalesce(jsonb_agg((c - 'base' - 'mine') || jsonb_build_object('value', p
 FROM unnest(CAST(:paths AS text[]), CAST(:values AS jsonb[])) AS p (path, value)
 JOIN jsonb_array_elements(CAST(:conflicts AS jsonb)) AS c ON c ->> 'path' = p.path
 
+-- name: linked_to
+-- Return the record that is linked to a remote id, if it is not the given one.
+SELECT s.record_id FROM draftline.sync_record AS s
+WHERE s.tenant_id = :tenant_id AND s.collection = :collection AND s.remote_id = :remote_id AND s.record_id <> :record_id
+
+-- name: replaceable
+-- Return the record that a pull created for a remote id and that was not changed here since, if the given one may be linked.
+SELECT t.record_id
+FROM draftline.sync_record AS t
+JOIN draftline.record AS r ON r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = t.record_id
+WHERE t.tenant_id = :tenant_id AND t.collection = :collection AND t.remote_id = :remote_id AND t.record_id <> :record_id
+  AND t.state = 'IDLE' AND r.deleted_at IS NULL AND r.version = r.acked_version
+  AND starts_with(r.created_by, 'sync:') AND starts_with(r.updated_by, 'sync:')
+  AND EXISTS (SELECT FROM draftline.record AS o
+    WHERE o.tenant_id = :tenant_id AND o.collection = :collection AND o.record_id = :record_id)
+  AND NOT EXISTS (SELECT FROM draftline.sync_record AS s
+    WHERE s.tenant_id = :tenant_id AND s.collection = :collection AND s.record_id = :record_id
+      AND (s.is_there OR s.attempt_id IS NOT NULL))
+
 -- name: link
 -- Link a record to a record of the upstream, of which nothing is known yet, so that it is read; a read that began before is
 -- not merged. Return nothing if the record is

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import asyncpg
 
@@ -53,19 +54,26 @@ class SyncDecisions:
         return [row["record_id"] for row in await transaction.fetch(SQL["retry"], values)]
 
     async def link(
-        self, transaction: Transaction, tenant_id: str, collection: str, record_id: str, remote_id: str
+        self, transaction: Transaction, actor: Actor, collection: str, record_id: str, remote_id: str
     ) -> None:
         """Link a record to one of the upstream.
 
+        A pull may have created a record for the remote id before. It is deleted here, unless it was changed here since.
         Raises SyncStateError if one of them is linked already, and SyncNotFoundError if the collection belongs to no
         sync.
         """
         values: dict[str, object] = {
-            "tenant_id": tenant_id, "collection": collection, "record_id": record_id, "remote_id": remote_id,
+            "tenant_id": actor.tenant_id, "collection": collection, "record_id": record_id, "remote_id": remote_id,
             "now": await transaction.now(),
         }  # fmt: skip
-        await _sync_of(transaction, values)
-        await lock(transaction, tenant_id, collection, [record_id])
+        sync = await _sync_of(transaction, values)
+        merges = self._merges(actor, sync)
+        await merges.hold_declaration(transaction, collection)
+        pulled = [row["record_id"] for row in await transaction.fetch(SQL["linked_to"], values)]
+        await lock(transaction, actor.tenant_id, collection, [record_id, *pulled])
+        if await transaction.fetch(SQL["replaceable"], values):
+            answer = Answer(remote_id, None, "", is_deleted=True, record_id=pulled[0])
+            await merges.merge_in(transaction, collection_of(collection, sync["config"]), [answer], NO_FENCE, **_by(actor))
 
         async def write() -> Rows:
             return await transaction.fetch(SQL["link"], values)
@@ -73,13 +81,16 @@ class SyncDecisions:
         # Another record may get the same remote id at the same moment; the repetition sees it.
         if not await transaction.retry_part(write, asyncpg.UniqueViolationError):
             raise SyncStateError(
-                f"record {record_id!r} does not exist, or it or {remote_id!r} is linked already, or a write of it "
-                "is out",
+                f"record {record_id!r} does not exist or is linked already, or a write of it is out, or {remote_id!r} "
+                "is linked to a record that was changed here",
                 record_id=record_id,
             )
 
+    def _merges(self, actor: Actor, sync: asyncpg.Record) -> Merges:
+        return Merges(self._database, self._specs, self._limits, actor.tenant_id, sync["upstream"])
+
     async def load_spec(self, tenant_id: str, collection: str) -> None:
-        """Load the spec that `resolve` reads. Call it before the transaction: it takes a connection of its own."""
+        """Load the spec that `resolve` and `link` read. Call it before the transaction: it takes a connection of its own."""
         await self._specs.load(tenant_id, [collection])
 
     async def resolve(
@@ -102,7 +113,7 @@ class SyncDecisions:
             "tenant_id": actor.tenant_id, "collection": collection, "record_id": record_id
         }  # fmt: skip
         sync = await _sync_of(transaction, values)
-        merges = Merges(self._database, self._specs, self._limits, actor.tenant_id, sync["upstream"])
+        merges = self._merges(actor, sync)
         await merges.hold_declaration(transaction, collection)
         await lock(transaction, actor.tenant_id, collection, [record_id])
         rows = await transaction.fetch(SQL["held"], values)
@@ -136,13 +147,17 @@ class SyncDecisions:
             NO_FENCE,
             policies=_policies(decisions),
             puts=await _puts(transaction, row["conflicts"], decisions),
-            source=ChangeSource.SYNC_RESOLVE,
-            user_id=actor.user_id,
             change_reason=change_reason,
-            request_id=actor.request.request_id if actor.request is not None else None,
+            **_by(actor),
         )
         after = (await transaction.fetch(SQL["held"], values))[0]
         return after["version"], len(json.loads(after["conflicts"]))
+
+
+def _by(actor: Actor) -> dict[str, Any]:
+    """Return the author of a decision, for Merges.merge_in."""
+    request_id = actor.request.request_id if actor.request is not None else None
+    return {"source": ChangeSource.SYNC_RESOLVE, "user_id": actor.user_id, "request_id": request_id}
 
 
 async def _sync_of(transaction: Transaction, values: dict[str, object]) -> asyncpg.Record:
