@@ -75,8 +75,8 @@ LIMIT :limit
 
 -- name: purged_records
 -- Return the next records of a collection that are known upstream, by record id, and which of them were purged while the
--- upstream is known to hold them.
-SELECT s.record_id, s.is_there AND s.state = 'IDLE' AND NOT EXISTS (
+-- upstream is known to hold them. Version 0 was seen of those that were refused or held when they were purged.
+SELECT s.record_id, s.is_there AND (s.state = 'IDLE' OR s.state IN ('FAILED', 'HELD') AND s.seen_version = 0) AND NOT EXISTS (
     SELECT FROM draftline.record AS r
     WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = s.record_id
     OFFSET 0) AS is_behind
