@@ -190,8 +190,9 @@ class SyncServiceServicer(object):
 
     def LinkRecord(self, request, context):
         """Links a record to a record of the upstream, for example after a creation whose response was
-        lost. The next read merges both. Errors: FAILED_PRECONDITION if one of them is linked already;
-        NOT_FOUND if the collection belongs to no sync.
+        lost. The next read merges both. If a pull has created a record for it meanwhile, that one is
+        deleted here, unless it was changed here. Errors: FAILED_PRECONDITION if one of them is linked
+        already; NOT_FOUND if the collection belongs to no sync.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -70,8 +70,9 @@ class SyncServiceStub:
     """
     LinkRecord: _grpc.UnaryUnaryMultiCallable[_sync_pb2.LinkRecordRequest, _sync_pb2.LinkRecordResponse]
     """Links a record to a record of the upstream, for example after a creation whose response was
-    lost. The next read merges both. Errors: FAILED_PRECONDITION if one of them is linked already;
-    NOT_FOUND if the collection belongs to no sync.
+    lost. The next read merges both. If a pull has created a record for it meanwhile, that one is
+    deleted here, unless it was changed here. Errors: FAILED_PRECONDITION if one of them is linked
+    already; NOT_FOUND if the collection belongs to no sync.
     """
 
 @_typing.type_check_only
@@ -116,8 +117,9 @@ class SyncServiceAsyncStub(SyncServiceStub):
     """
     LinkRecord: _aio.UnaryUnaryMultiCallable[_sync_pb2.LinkRecordRequest, _sync_pb2.LinkRecordResponse]  # type: ignore[assignment]
     """Links a record to a record of the upstream, for example after a creation whose response was
-    lost. The next read merges both. Errors: FAILED_PRECONDITION if one of them is linked already;
-    NOT_FOUND if the collection belongs to no sync.
+    lost. The next read merges both. If a pull has created a record for it meanwhile, that one is
+    deleted here, unless it was changed here. Errors: FAILED_PRECONDITION if one of them is linked
+    already; NOT_FOUND if the collection belongs to no sync.
     """
 
 class SyncServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -231,8 +233,9 @@ class SyncServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_sync_pb2.LinkRecordResponse, _abc.Awaitable[_sync_pb2.LinkRecordResponse]]:
         """Links a record to a record of the upstream, for example after a creation whose response was
-        lost. The next read merges both. Errors: FAILED_PRECONDITION if one of them is linked already;
-        NOT_FOUND if the collection belongs to no sync.
+        lost. The next read merges both. If a pull has created a record for it meanwhile, that one is
+        deleted here, unless it was changed here. Errors: FAILED_PRECONDITION if one of them is linked
+        already; NOT_FOUND if the collection belongs to no sync.
         """
 
 def add_SyncServiceServicer_to_server(servicer: SyncServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

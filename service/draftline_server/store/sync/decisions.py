@@ -73,7 +73,9 @@ class SyncDecisions:
         await lock(transaction, actor.tenant_id, collection, [record_id, *pulled])
         if await transaction.fetch(SQL["replaceable"], values):
             answer = Answer(remote_id, None, "", is_deleted=True, record_id=pulled[0])
-            await merges.merge_in(transaction, collection_of(collection, sync["config"]), [answer], NO_FENCE, **_by(actor))
+            await merges.merge_in(
+                transaction, collection_of(collection, sync["config"]), [answer], NO_FENCE, **_by(actor)
+            )
 
         async def write() -> Rows:
             return await transaction.fetch(SQL["link"], values)
@@ -90,7 +92,7 @@ class SyncDecisions:
         return Merges(self._database, self._specs, self._limits, actor.tenant_id, sync["upstream"])
 
     async def load_spec(self, tenant_id: str, collection: str) -> None:
-        """Load the spec that `resolve` and `link` read. Call it before the transaction: it takes a connection of its own."""
+        """Load the spec that `resolve` and `link` read, before the transaction: it takes a connection of its own."""
         await self._specs.load(tenant_id, [collection])
 
     async def resolve(
