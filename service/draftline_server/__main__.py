@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 
+from .ops.garbage import collect_rarely
 from .ops.standard_files import open_standard_files
 
 
 def main() -> None:
+    collect_rarely()
     open_standard_files()
     try:
         try:

@@ -47,7 +47,7 @@ from .store.draft_integrity import DraftChecker
 from .store.json_schema.pool import Schemas
 from .store.leases import Leases
 from .store.notifications import Notifications
-from .store.pool import connections_of
+from .store.pool_settings import connections_of
 from .store.quotas import Quotas
 from .store.revision import CONNECTIONS_FIX, check_privileges, check_revision, read_usable_connections
 from .sync.counters import SyncCounters

@@ -80,7 +80,25 @@ def test_help_lists_every_command() -> None:
 
 def test_every_command_stands_in_one_section() -> None:
     assert isinstance(main, Sections)
-    assert sorted(sum(main.sections.values(), [])) == sorted(main.commands)  # noqa: RUF017  a handful
+    listed = [name for texts in main.sections.values() for name in texts]
+    assert sorted(listed) == sorted(main.commands)
+
+
+def test_list_of_commands_has_the_first_sentence_of_the_help_of_each() -> None:
+    assert isinstance(main, Sections)
+    listed = {name: text for texts in main.sections.values() for name, text in texts.items()}
+    assert listed == {name: command.get_short_help_str(200) for name, command in main.commands.items()}
+
+
+def test_list_of_commands_and_start_of_serve_import_neither_sqlalchemy_nor_the_client() -> None:
+    program = (
+        "import sys, draftline_server.cli as cli\n"
+        "cli.main(['--help'], standalone_mode=False)\n"
+        "cli.main.commands['serve']\n"
+        "sys.exit(str(sorted({'sqlalchemy', 'asyncpg', 'grpc', 'draftline'} & set(sys.modules))))"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert ended.stderr == "[]\n"
 
 
 def test_help_tells_each_command_whole_and_what_exit_statuses_mean() -> None:

@@ -10,7 +10,6 @@ from typing import Any
 
 import click
 import structlog
-from draftline import DraftlineError, UnavailableError
 from pydantic import ValidationError
 from rich.console import Console
 
@@ -94,26 +93,25 @@ class _Commands(MutableMapping[str, click.Command]):
 class Sections(click.Group):
     """A group whose commands are added and listed by section, and are imported lazily.
 
-    Importing the dependencies of `serve` takes a second, which other commands should not wait for.
+    Importing the dependencies of `serve` takes a second, which other commands, and the list of commands, should not
+    wait for.
     """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.commands = self._commands = _Commands()
-        self.sections: dict[str, list[str]] = {}
+        self.sections: dict[str, dict[str, str]] = {}
 
-    def add_section(self, title: str, locations: Mapping[str, str]) -> None:
-        """Add a section. `locations` maps the name of each command to its `module:attribute`."""
-        self.sections.setdefault(title, []).extend(locations)
-        self._commands.add(locations)
+    def add_section(self, title: str, commands: Mapping[str, tuple[str, str]]) -> None:
+        """Add a section. `commands` maps the name of each command to its `module:attribute` and its help in a line."""
+        self.sections[title] = {name: text for name, (_, text) in commands.items()}
+        self._commands.add({name: location for name, (location, _) in commands.items()})
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         widest = max(map(len, self.commands))
-        for title, names in self.sections.items():
+        for title, texts in self.sections.items():
             with formatter.section(title):
-                limit = formatter.width - widest - 6
-                rows = [(name.ljust(widest), self.commands[name].get_short_help_str(limit)) for name in names]
-                formatter.write_dl(rows)
+                formatter.write_dl([(name.ljust(widest), text) for name, text in texts.items()])
 
 
 @click.group(
@@ -167,18 +165,32 @@ def reporting(command: Callable[..., Any]) -> Callable[..., Any]:
     def wrapped(*arguments: Any, **options: Any) -> Any:
         try:
             return command(*arguments, **options)
-        except UnavailableError as error:  # with a reason, it is the service that answered
-            raise NotReachedError(str(error) if error.reason else NO_SERVICE.format(message=error)) from error
         except OutOfReachError as error:
             raise NotReachedError(f"{error}; {error.advice}") from error
-        except (*EXPECTED, DraftlineError) as error:
+        except EXPECTED as error:
             raise click.ClickException(str(error)) from error
-        except Exception as error:  # of the driver, which is not imported here
-            sqlstate = getattr(error, "sqlstate", None)
-            if not sqlstate:
+        except Exception as error:
+            problem = _problem_of_call(error) or _problem_of_statement(error)
+            if problem is None:
                 raise
-            message = str(error).partition("\n")[0]
-            problem = REJECTED.format(message=message, sqlstate=sqlstate, fix=fix_of_sqlstate(sqlstate))
-            raise click.ClickException(problem) from error
+            raise problem from error
 
     return wrapped
+
+
+def _problem_of_call(error: Exception) -> click.ClickException | None:
+    """Return the problem that an error of the client reports."""
+    from draftline import DraftlineError, UnavailableError  # noqa: PLC0415  slow, and not needed to serve
+
+    if isinstance(error, UnavailableError):  # with a reason, it is the service that answered
+        return NotReachedError(str(error) if error.reason else NO_SERVICE.format(message=error))
+    return click.ClickException(str(error)) if isinstance(error, DraftlineError) else None
+
+
+def _problem_of_statement(error: Exception) -> click.ClickException | None:
+    """Return the problem that an error of the driver reports, which is not imported here."""
+    sqlstate = getattr(error, "sqlstate", None)
+    if not sqlstate:
+        return None
+    message = str(error).partition("\n")[0]
+    return click.ClickException(REJECTED.format(message=message, sqlstate=sqlstate, fix=fix_of_sqlstate(sqlstate)))

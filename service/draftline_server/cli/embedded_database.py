@@ -14,10 +14,8 @@ import structlog
 
 from ..embedded_postgres.server import EmbeddedPostgres, EmbeddedPostgresError, InUseError
 from ..embedded_postgres.socket_path import running_url
-from ..ops.new_database import create_schema
-from ..partitions.conversion import partition_if_empty
 from ..settings import Settings
-from ..store.pool import connections_of
+from ..store.pool_settings import connections_of
 
 OTHERS = 20  # connections that the embedded PostgreSQL keeps for other clients and the superuser
 
@@ -51,7 +49,11 @@ def embedded_url(settings: Settings, *, migrated: bool, create: bool) -> Iterato
 
 def apply_layout(settings: Settings, url: str) -> None:
     """Partition the tables of a migrated database if the settings say so and it is empty."""
-    if settings.database.use_partitioned_tables and asyncio.run(partition_if_empty(url)):
+    if not settings.database.use_partitioned_tables:
+        return
+    from ..partitions.conversion import partition_if_empty  # noqa: PLC0415  slow, and seldom needed
+
+    if asyncio.run(partition_if_empty(url)):
         structlog.get_logger().info("tables_partitioned")
 
 
@@ -60,7 +62,7 @@ def temporary_url(settings: Settings, needed_later: str) -> Iterator[str]:
     """Start a new embedded PostgreSQL, create the schema and yield its URL; delete its data at the end.
 
     It is not durable: a crash of the machine loses its data, which a test does not miss. The module `needed_later` is
-    imported by another thread while PostgreSQL creates its files, because both take about as long.
+    imported by another thread meanwhile, because both take about as long.
     """
     connections, binaries = _connections(settings), settings.database.postgres_bin
     importing = threading.Thread(target=import_module, args=(needed_later,), daemon=True)
@@ -69,9 +71,11 @@ def temporary_url(settings: Settings, needed_later: str) -> Iterator[str]:
         TemporaryDirectory(prefix="draftline-") as folder,
         EmbeddedPostgres(Path(folder), durable=False, binaries=binaries, connections=connections) as postgres,
     ):
-        importing.join()  # the main thread imports modules too from here on
+        from ..ops.new_database import create_schema  # noqa: PLC0415  slow, and imported while PostgreSQL starts
+
         asyncio.run(create_schema(postgres.url))
         apply_layout(settings, postgres.url)
+        importing.join()
         yield postgres.url
 
 

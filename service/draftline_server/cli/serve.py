@@ -10,17 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import structlog
-import uvloop
 from pydantic import ValidationError
 
 from ..observability import logs
 from ..ops import revisions
 from ..ops.signals import stop_with_parent
-from ..processes import run as supervised
-from ..settings import PREFIX, SETTINGS, Settings, SettingsFileError, sources_of
+from ..settings import PREFIX, SETTINGS, AuthSettings, Settings, SettingsFileError, TlsSettings, sources_of
 from .app import CONFIG, SettingsError, reporting, settings_error, warn_of_names
 from .database_url import database_url
-from .tls_files import check_setting_files
 
 if TYPE_CHECKING:
     from ..app import App
@@ -67,22 +64,40 @@ def serve_command(context: click.Context, temporary: bool, parent: int | None, f
     if temporary and settings.database.url:
         raise click.UsageError("--temporary uses a database of its own: unset DRAFTLINE_DATABASE_URL")
     logs.configure_queued(settings.log.format, settings.log.level)
-    check_setting_files(settings)
+    if settings.auth != AuthSettings() or settings.tls != TlsSettings():
+        _check_files(settings)
     if parent is not None:
         stop_with_parent(parent)
     with _temporary_url(settings) if temporary else database_url(settings) as url:
-        if settings.server.workers > 1:
-            uvloop.run(supervised.serve(settings, url, revisions.head()))
-        else:
-            from ..processes import single  # noqa: PLC0415  slow, and not needed to supervise workers
+        _serve(settings, url)
 
-            uvloop.run(single.serve(settings, url, revisions.head(), serving=_tell))
+
+# These functions import what they need: that takes most of a start, and a temporary database is created meanwhile.
+
+
+def _check_files(settings: Settings) -> None:
+    from .tls_files import check_setting_files  # noqa: PLC0415
+
+    check_setting_files(settings)
 
 
 def _temporary_url(settings: Settings) -> AbstractContextManager[str]:
-    from .embedded_database import temporary_url  # noqa: PLC0415  slow, and not needed by a service of a PostgreSQL
+    from .embedded_database import temporary_url  # noqa: PLC0415
 
     return temporary_url(settings, needed_later=SERVICE)
+
+
+def _serve(settings: Settings, url: str) -> None:
+    import uvloop  # noqa: PLC0415
+
+    if settings.server.workers > 1:
+        from ..processes import run  # noqa: PLC0415
+
+        uvloop.run(run.serve(settings, url, revisions.head()))
+    else:
+        from ..processes import single  # noqa: PLC0415
+
+        uvloop.run(single.serve(settings, url, revisions.head(), serving=_tell))
 
 
 def _tell(running: App) -> None:

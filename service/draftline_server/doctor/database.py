@@ -20,7 +20,7 @@ from ..store.connect_errors import connect
 from ..store.database import Database
 from ..store.draft_integrity import DraftChecker
 from ..store.driver_errors import UnforeseenError
-from ..store.pool import connections_of
+from ..store.pool_settings import connections_of
 from ..store.poolers import PoolerError
 from ..store.revision import CONNECTIONS_FIX, INSUFFICIENT_PRIVILEGE, PRIVILEGES_FIX, read_usable_connections
 from ..store.schema_problems import wrong_server

@@ -7,12 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..app import App, running
+from ..ops.garbage import collect_rarely
 from ..ops.signals import stop_by_signal
 from ..settings import Settings
-
-# Thresholds of the garbage collector. Calls leave few cycles; with Python's default of 700, the collector would
-# repeatedly scan the same calls in progress, which takes a twentieth of the CPU time.
-GARBAGE = (20_000, 10, 10)
 
 
 async def serve(
@@ -26,7 +23,7 @@ async def serve(
 ) -> None:
     """Serve until SIGTERM or SIGINT. Call `serving` once calls are served. See `running` for the other arguments."""
     gc.freeze()  # objects loaded by now are permanent: exclude them from garbage collection
-    gc.set_threshold(*GARBAGE)
+    collect_rarely()
     stop = stop_by_signal()
     async with running(settings, url, revision, worker=worker, metrics_socket=metrics_socket) as app:
         serving(app)

@@ -34,12 +34,6 @@ INDEPENDENT = {
     **IDLE,
 }
 NAME = "draftline"
-UNPOOLED = 2  # connections of a process outside its pool: to listen, and to check whether the database answers
-
-
-def connections_of(pool_size: int) -> int:
-    """Return the maximum number of connections of a process with a pool of this size."""
-    return pool_size + UNPOOLED
 
 
 async def make_pool(

@@ -8,17 +8,17 @@ are named (`:tenant_id`) and always bound. Text that several statements share is
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import asyncpg
 from sqlalchemy.sql.elements import ClauseElement
 
 DIALECT = asyncpg.dialect()  # type: ignore[no-untyped-call]
 _HEADING = re.compile(r"^-- (name|fragment): *(\w+) *$", re.MULTILINE)
 _CALLED = re.compile(r"\bdraftline\.(\w+)\(")
+_VALUE = re.compile(r"(?<![:\w]):(\w+)")  # and neither a cast, `::type`, nor a slice, `[1:2]`
 _INCLUDE = re.compile(r"^ *-- include: *(\w+)\.(\w+) *$", re.MULTILINE)
 
 
@@ -75,7 +75,14 @@ def fragment(file: str, name: str) -> str:
 
 
 def _prepare(name: str, body: str) -> Statement:
-    return replace(compiled(name, text(_expanded(body)))[0], is_shaped=False)
+    """Return a statement whose values are numbered in the order in which they first appear."""
+    numbers: dict[str, int] = {}
+
+    def number(match: re.Match[str]) -> str:
+        return f"${numbers.setdefault(match[1], len(numbers) + 1)}"
+
+    sql = _VALUE.sub(number, _expanded(body))
+    return Statement(name, f"/* {name} */ {sql}", tuple(numbers))
 
 
 def compiled(name: str, clause: ClauseElement) -> tuple[Statement, dict[str, object]]:
