@@ -23,7 +23,7 @@ from draftline_server.domain.records import Actor, Delta, Patch, Request
 from draftline_server.embedded_postgres.process import find_binaries, last_lines
 from draftline_server.store.collections.cache import CollectionSpecs
 from draftline_server.store.database import Database
-from draftline_server.store.in_place_patches import InPlacePatches
+from draftline_server.store.in_place_patches import InPlacePatches, PatchEntry
 from draftline_server.store.json_schema.pool import Schemas
 from draftline_server.store.statements import Statement
 from draftline_server.store.transaction import Rows, Transaction
@@ -62,7 +62,7 @@ class _StatementRecorder(Transaction):
 
 @asynccontextmanager
 async def baseline_patches(load: Load) -> AsyncIterator[Callable[[], Awaitable[Any]]]:
-    """Yield a function that runs the statement of the next patch, exactly as PatchContent would send it."""
+    """Yield a function that runs the statement of the next group of patches, exactly as PatchContent would send it."""
     database = Database(load.url)
     await database.open()
     try:
@@ -73,12 +73,15 @@ async def baseline_patches(load: Load) -> AsyncIterator[Callable[[], Awaitable[A
     applier, recorder = InPlacePatches(specs, Limits()), _StatementRecorder()
     rng = random.Random(load.seed)  # noqa: S311 - a load needs no secrets
 
-    async def prepare() -> None:
+    def entry(number: int) -> PatchEntry:
         request = Request(str(uuid.uuid4()), hashlib.blake2b(digest_size=16))
         write = Write(Actor(load.tenant_id, "bench", request), ChangeSource.PATCH_CONTENT, datetime.now(UTC))
-        number, change = rng.randrange(load.records), Delta(delta(rng), Strategy.SHALLOW)
-        patch = Patch(load.collection, record_id(number), change)
-        await applier.rows(recorder, [applier.entry(write, patch, stores_responses=True)], SHARING_PLAIN)
+        patch = Patch(load.collection, record_id(number), Delta(delta(rng), Strategy.SHALLOW))
+        return applier.entry(write, patch, stores_responses=True)
+
+    async def prepare() -> None:
+        numbers = rng.sample(range(load.records), min(load.grouped, load.records))
+        await applier.rows(recorder, [entry(number) for number in numbers], SHARING_PLAIN)
 
     async def call() -> None:
         if not recorder.sent:

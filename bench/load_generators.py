@@ -41,11 +41,12 @@ class Load:
     warm_up_s: float = 0.0
     seed: str = ""
     request_ids: bool = True  # of patches
+    grouped: int = 1  # patches in a statement, for loads that bypass the service
 
     @property
     def prepared(self) -> int:
         """The number of requests to create in advance, so that creating them is not measured."""
-        return round(PREPARED_PER_S * (self.warm_up_s + self.seconds))
+        return round(PREPARED_PER_S * (self.warm_up_s + self.seconds) / self.grouped)
 
     def of_kind(self, kind: str) -> Load:
         return replace(self, kind=kind)

@@ -32,6 +32,9 @@ SINGLE = "PatchContent, one statement per call"
 REPLACING = "PatchContent, partial updates off"
 GET = "GetContent"
 BARE = "the statement of PatchContent through asyncpg"
+GROUPED = 64
+GROUP = f"the statement of {GROUPED} PatchContent through asyncpg"
+GROUP_CPU = f"PostgreSQL CPU, {GROUP}"
 BATCH = f"BatchPatchContent of {requests.BATCH}"
 STREAM = "StreamPatches, one stream"
 PGBENCH = f"pgbench, one row a transaction, {baseline.PGBENCH_CLIENTS} clients"
@@ -88,6 +91,7 @@ def measure(environment: Environment, sizes: Sizes, measurements: Measurements) 
                 if concurrency == 1:
                     timing = environment.load_generators.run(load.of_kind("baseline patch"))
                     measurements.add(BARE, CALLS, timing.rate, latencies_s=timing.latencies_s)
+            _add_groups(measurements, environment, load)
             _add_batches(measurements, environment, load)
             _add_stream(measurements, environment, load)
     measurements.add("server memory, after its patches", "MiB", environment.server.memory_mib())
@@ -120,6 +124,14 @@ def _add_calls(measurements: Measurements, environment: Environment, measured: _
 def _add_cpu(measurements: Measurements, name: str, timing: Timing) -> None:
     for process, cpu_used_s in (*timing.cpu_used_s.items(), ("load", timing.cpu_s)):
         measurements.add(f"{process} CPU, {name}", "us/call", cpu_used_s / timing.calls * 1e6)
+
+
+def _add_groups(measurements: Measurements, environment: Environment, load: Load) -> None:
+    load = replace(load, kind="baseline patch", grouped=GROUPED)
+    timing = environment.load_generators.run(load, lambda: environment.cpu_used_s(environment.server))
+    patches = timing.calls * min(GROUPED, load.records)
+    measurements.add(GROUP, ROWS, patches / timing.seconds)
+    measurements.add(GROUP_CPU, "us/patch", timing.cpu_used_s["PostgreSQL"] / patches * 1e6)
 
 
 def _add_batches(measurements: Measurements, environment: Environment, load: Load) -> None:
