@@ -2795,7 +2795,7 @@ CREATE TABLE draftline.alembic_version (
     version_num character varying(32) NOT NULL
 );
 
-COMMENT ON TABLE draftline.alembic_version IS 'revision 0029, for services of 0025 and later';
+COMMENT ON TABLE draftline.alembic_version IS 'revision 0030, for services of 0025 and later';
 
 CREATE SEQUENCE draftline.change_id
     START WITH 1
@@ -3184,6 +3184,8 @@ CREATE TABLE draftline.statistic (
     created_at timestamp with time zone NOT NULL,
     ready_at timestamp with time zone,
     folded_at timestamp with time zone,
+    folded_before bigint DEFAULT 0 NOT NULL,
+    unfolded_xacts bigint[] DEFAULT '{}'::bigint[] NOT NULL,
     CONSTRAINT statistic_state_check CHECK ((state = ANY (ARRAY['BUILDING'::text, 'READY'::text, 'INVALID'::text, 'DROPPING'::text])))
 );
 
@@ -3202,6 +3204,10 @@ COMMENT ON COLUMN draftline.statistic.state IS 'BUILDING: writes append to its t
 COMMENT ON COLUMN draftline.statistic.group_count IS 'groups of the baseline when it was built, without those of a range';
 
 COMMENT ON COLUMN draftline.statistic.folded_at IS 'when its tally was folded last';
+
+COMMENT ON COLUMN draftline.statistic.folded_before IS 'the rows that transactions before this log position appended to its tally are folded, but those of unfolded_xacts';
+
+COMMENT ON COLUMN draftline.statistic.unfolded_xacts IS 'the log positions before folded_before of the transactions that were running at the last fold';
 
 CREATE SEQUENCE draftline.statistic_id
     START WITH 1
@@ -3382,7 +3388,8 @@ CREATE TABLE draftline.tally (
     s3 numeric,
     c4 bigint,
     s4 numeric,
-    is_folded boolean DEFAULT false NOT NULL
+    is_folded boolean DEFAULT false NOT NULL,
+    log_xact bigint DEFAULT draftline.log_xact() NOT NULL
 )
 WITH (autovacuum_vacuum_scale_factor='0.0', autovacuum_vacuum_threshold='5000', autovacuum_vacuum_cost_delay='0');
 ALTER TABLE ONLY draftline.tally ALTER COLUMN tenant_id SET (n_distinct=1);
@@ -3401,6 +3408,8 @@ COMMENT ON COLUMN draftline.tally.c1 IS 'how many of them have a number as the f
 COMMENT ON COLUMN draftline.tally.s1 IS 'the sum of these numbers';
 
 COMMENT ON COLUMN draftline.tally.is_folded IS 'false: appended by a write, until the next fold; true: the sum of a group, or of a node of a range (group_nodes)';
+
+COMMENT ON COLUMN draftline.tally.log_xact IS 'the log position of the transaction that appended the row; see statistic.folded_before';
 
 CREATE TABLE draftline.tenant_quota (
     tenant_id text NOT NULL COLLATE pg_catalog."C",
@@ -3539,7 +3548,11 @@ CREATE UNIQUE INDEX sync_record_remote_idx ON draftline.sync_record USING btree 
 
 CREATE INDEX sync_record_state_idx ON draftline.sync_record USING btree (tenant_id, collection, state, record_id) WHERE (state <> 'IDLE'::text);
 
-CREATE INDEX tally_idx ON draftline.tally USING btree (tenant_id, statistic_id, is_folded, user_id, k1);
+CREATE INDEX tally_idx ON draftline.tally USING btree (tenant_id, statistic_id, is_folded, user_id, (
+CASE
+    WHEN is_folded THEN '0'::bigint
+    ELSE log_xact
+END), k1);
 
 ALTER INDEX draftline.change_pkey ATTACH PARTITION draftline.change_default_pkey;
 

@@ -5,6 +5,8 @@ Invariants:
 - A statistic is built in one statement, once no write is running that began before the statistic was stored. The
   statement replaces exactly the rows that its snapshot sees, so that writes need not stop.
 - Building, folding and repairing lock the row of the statistic, so that only one of them replaces rows at a time.
+- A fold that leaves no row stores which transactions may have appended others since: `folded_before`, `unfolded_xacts`.
+  Reads leave out the rows of all other transactions by the index: they are deleted, though perhaps not vacuumed.
 """
 
 from __future__ import annotations
@@ -107,6 +109,7 @@ class Tallies:
             if locked and locked[0]["state"] == "READY":
                 await transaction.fetch(SQL["use_more_memory"], {})
                 await transaction.fetch(SQL["build_statistic"], key)
+                await transaction.fetch(SQL["read_all_appended"], key)
 
     async def delete_dropped(self, tenant_id: str, collection: str, runner: Runner | None = None) -> None:
         """Delete the tallies of statistics that are no longer declared, and the statistics."""
@@ -154,10 +157,19 @@ class Tallies:
                 return 0
             k1_type = KeyType(locked[0]["k1_type"])
             values = {**key, "k1_type": k1_type, "limit": MAX_FOLDED}
-            folded = int((await transaction.fetch(SQL["fold_tally"], values))[0]["folded"])
-            node = ROOT_NODE if k1_type in RANGES else None
-            await transaction.fetch(SQL["finish_fold"], {**key, "node": node, "now": await transaction.now()})
-            return folded
+            row = (await transaction.fetch(SQL["fold_tally"], values))[0]
+            is_all = row["folded"] < MAX_FOLDED
+            await transaction.fetch(
+                SQL["finish_fold"],
+                {
+                    **key,
+                    "node": ROOT_NODE if k1_type in RANGES else None,
+                    "now": await transaction.now(),
+                    "pending_from": row["pending_from"] if is_all else None,
+                    "pending": row["pending"] if is_all else None,
+                },
+            )
+            return int(row["folded"])
 
         total = 0
         while folded := await transact(self._database, runner or self._database, work):

@@ -217,6 +217,7 @@ WITH
         CROSS JOIN LATERAL unnest(CASE WHEN t.is_folded THEN ARRAY[t.k1] ELSE draftline.group_nodes(t.k1, q.k1_type) END)
             AS n (k1)
         WHERE t.tenant_id = :tenant_id AND t.statistic_id = :statistic_id
+          AND (t.is_folded OR t.log_xact >= q.folded_before OR t.log_xact = ANY (q.unfolded_xacts))
     ) AS f
     GROUP BY f.user_id, f.k1, f.k2, f.k3
     -- include: statistics.having_sums
@@ -230,7 +231,8 @@ LIMIT :limit
 
 -- name: fold_tally
 -- Add some of the rows that writes have appended to the tally of a statistic, which the transaction has locked, to the sums of
--- their groups. Readers see either the rows or the sums. Return how many rows that were. The sums are read by their index: a
+-- their groups. Readers see either the rows or the sums. Return how many rows that were, and the log positions of the
+-- transactions that may still append rows: those from `pending_from` on, and `pending`. The sums are read by their index: a
 -- tally may have many, of many users and of the nodes of a range.
 WITH appended AS MATERIALIZED (
     SELECT d.*
@@ -250,12 +252,12 @@ WITH appended AS MATERIALIZED (
         SELECT t.ctid AS location, t.user_id, t.k1, t.k2, t.k3
         FROM draftline.tally AS t
         WHERE t.tenant_id = :tenant_id AND t.statistic_id = :statistic_id AND t.is_folded
-          AND t.user_id = n.user_id AND t.k1 = n.k1
+          AND t.user_id = n.user_id AND CASE WHEN t.is_folded THEN 0 ELSE t.log_xact END = 0 AND t.k1 = n.k1
         UNION ALL
         SELECT t.ctid, t.user_id, t.k1, t.k2, t.k3
         FROM draftline.tally AS t
         WHERE t.tenant_id = :tenant_id AND t.statistic_id = :statistic_id AND t.is_folded
-          AND t.user_id = n.user_id AND t.k1 IS NULL AND n.k1 IS NULL
+          AND t.user_id = n.user_id AND CASE WHEN t.is_folded THEN 0 ELSE t.log_xact END = 0 AND t.k1 IS NULL AND n.k1 IS NULL
         OFFSET 0
     ) AS o
 ), replaced AS MATERIALIZED (
@@ -285,12 +287,25 @@ WITH appended AS MATERIALIZED (
     GROUP BY f.user_id, f.k1, f.k2, f.k3
     -- include: statistics.having_sums
 )
-SELECT count(*) AS folded FROM appended
+SELECT (SELECT count(*) FROM appended) AS folded, h.ahead + pg_snapshot_xmax(h.snapshot)::text::bigint AS pending_from,
+    ARRAY(SELECT h.ahead + x::text::bigint FROM pg_snapshot_xip(h.snapshot) AS x) AS pending
+FROM (
+    SELECT s.snapshot, draftline.log_horizon() - pg_snapshot_xmin(s.snapshot)::text::bigint AS ahead
+    FROM (SELECT pg_current_snapshot() AS snapshot) AS s
+) AS h
+
+-- name: read_all_appended
+-- Let reads of a statistic, which the transaction has locked, skip no appended rows until it is folded.
+UPDATE draftline.statistic AS q
+SET folded_before = 0, unfolded_xacts = '{}'
+WHERE q.tenant_id = :tenant_id AND q.collection = :collection AND q.statistic_id = :statistic_id
 
 -- name: finish_fold
 -- Store that a statistic, which the transaction has locked, is folded, and the number of groups of the baseline.
 UPDATE draftline.statistic AS q
-SET folded_at = CAST(:now AS timestamptz), group_count = (
+SET folded_before = coalesce(CAST(:pending_from AS bigint), q.folded_before),
+    unfolded_xacts = coalesce(CAST(:pending AS bigint[]), q.unfolded_xacts),
+    folded_at = CAST(:now AS timestamptz), group_count = (
     SELECT count(*) FROM draftline.tally AS t
     WHERE t.tenant_id = :tenant_id AND t.statistic_id = :statistic_id AND t.is_folded AND t.user_id = ''
       AND (CAST(:node AS text) IS NULL OR t.k1 = CAST(:node AS text)))
@@ -340,10 +355,28 @@ SELECT EXISTS (SELECT FROM draftline.statistic AS q WHERE q.tenant_id = :tenant_
 -- creates it is not part of the caller's merged view, and no write tallies that.
 SELECT t.k1, t.k2, t.k3, t.user_id <> '' AS is_own, t.records, t.c1, t.s1, t.c2, t.s2, t.c3, t.s3, t.c4, t.s4
 FROM draftline.tally AS t
-WHERE t.tenant_id = :tenant_id AND t.statistic_id = :statistic_id AND t.is_folded = ANY ('{false,true}')
-  AND t.user_id IN ('', :user_id)
+WHERE t.tenant_id = :tenant_id AND t.statistic_id = :statistic_id AND t.is_folded AND t.user_id IN ('', :user_id)
+UNION ALL
+-- include: statistics.appended_rows
 UNION ALL
 -- include: statistics.created_rows
+
+-- fragment: appended_rows
+-- The rows that writes have appended and that are not folded. The index skips those that were folded: there may be many as long
+-- as an old snapshot keeps vacuum from removing them.
+SELECT t.k1, t.k2, t.k3, t.user_id <> '' AS is_own, t.records, t.c1, t.s1, t.c2, t.s2, t.c3, t.s3, t.c4, t.s4
+FROM draftline.tally AS t
+WHERE t.tenant_id = :tenant_id AND t.statistic_id = :statistic_id AND NOT t.is_folded AND t.user_id IN ('', :user_id)
+  AND CASE WHEN t.is_folded THEN 0 ELSE t.log_xact END >= (SELECT q.folded_before
+      FROM draftline.statistic AS q
+      WHERE q.tenant_id = :tenant_id AND q.collection = :collection AND q.statistic_id = :statistic_id)
+UNION ALL
+SELECT t.k1, t.k2, t.k3, t.user_id <> '' AS is_own, t.records, t.c1, t.s1, t.c2, t.s2, t.c3, t.s3, t.c4, t.s4
+FROM draftline.tally AS t
+WHERE t.tenant_id = :tenant_id AND t.statistic_id = :statistic_id AND NOT t.is_folded AND t.user_id IN ('', :user_id)
+  AND CASE WHEN t.is_folded THEN 0 ELSE t.log_xact END = ANY (CAST((SELECT q.unfolded_xacts
+      FROM draftline.statistic AS q
+      WHERE q.tenant_id = :tenant_id AND q.collection = :collection AND q.statistic_id = :statistic_id) AS bigint[]))
 
 -- fragment: created_rows
 -- The records that exist under drafts of the caller which create them: they are not part of the merged view.
@@ -377,15 +410,13 @@ CROSS JOIN LATERAL (
     SELECT t.user_id <> '' AS is_own, t.*
     FROM draftline.tally AS t
     WHERE t.tenant_id = :tenant_id AND t.statistic_id = :statistic_id AND t.is_folded AND t.user_id IN ('', :user_id)
-      AND t.k1 >= n.low COLLATE "C" AND t.k1 < n.high COLLATE "C"
+      AND CASE WHEN t.is_folded THEN 0 ELSE t.log_xact END = 0 AND t.k1 >= n.low COLLATE "C" AND t.k1 < n.high COLLATE "C"
     OFFSET 0
 ) AS t
 UNION ALL
 SELECT p.part, t.k2, t.k3, t.is_own, t.records, t.c1, t.s1, t.c2, t.s2, t.c3, t.s3, t.c4, t.s4
 FROM (
-    SELECT t.k1, t.k2, t.k3, t.user_id <> '' AS is_own, t.records, t.c1, t.s1, t.c2, t.s2, t.c3, t.s3, t.c4, t.s4
-    FROM draftline.tally AS t
-    WHERE t.tenant_id = :tenant_id AND t.statistic_id = :statistic_id AND NOT t.is_folded AND t.user_id IN ('', :user_id)
+    -- include: statistics.appended_rows
     UNION ALL
     -- include: statistics.created_rows
 ) AS t

@@ -67,6 +67,21 @@ statistic = Table(
     time_column("created_at"),
     time_column("ready_at", nullable=True),
     Column("folded_at", DateTime(timezone=True), comment="when its tally was folded last"),
+    Column(
+        "folded_before",
+        BigInteger,
+        nullable=False,
+        server_default=text("0"),
+        comment="the rows that transactions before this log position appended to its tally are folded, but those of "
+        "unfolded_xacts",
+    ),
+    Column(
+        "unfolded_xacts",
+        ARRAY(BigInteger),
+        nullable=False,
+        server_default=text("'{}'"),
+        comment="the log positions before folded_before of the transactions that were running at the last fold",
+    ),
     comment="The statistics that collections declare.",
 )
 
@@ -94,6 +109,22 @@ tally = Table(
         comment="false: appended by a write, until the next fold; true: the sum of a group, or of a node of a range "
         "(group_nodes)",
     ),
-    Index("tally_idx", "tenant_id", "statistic_id", "is_folded", "user_id", "k1"),
+    Column(
+        "log_xact",
+        BigInteger,
+        nullable=False,
+        server_default=text("draftline.log_xact()"),
+        comment="the log position of the transaction that appended the row; see statistic.folded_before",
+    ),
+    Index(
+        "tally_idx",
+        "tenant_id",
+        "statistic_id",
+        "is_folded",
+        "user_id",
+        # With the line breaks of PostgreSQL, because the text is compared with that of the database.
+        text("\nCASE\n    WHEN is_folded THEN '0'::bigint\n    ELSE log_xact\nEND"),
+        "k1",
+    ),
     comment="Contributions to the groups of statistics. A sum of rows is exact; see fold_tally.",
 )
