@@ -172,3 +172,4 @@ def test_start_shows_bars_on_a_terminal(postgres_url: str, template: str) -> Non
         shown, status = on_terminal("partitions", "start", "--modulus", "2", database_url=url)
         assert status == 0
         assert re.search(r"record .*━.*300/300", shown)
+        assert re.search(r"draft .*━.*0/0", shown), "the bar of an empty table is complete"

@@ -276,7 +276,7 @@ async def test_interrupted_copy_resumes_at_its_stored_position(url: str, writer:
     class StoppedError(Exception):
         pass
 
-    def stop(table: str, rows: int) -> None:
+    def stop(table: str, rows: int, _: int | None) -> None:
         if table == "order_entry" and rows > 50:
             raise StoppedError
 

@@ -19,7 +19,8 @@ from draftline_server.partitions.conversion import partition_tables
 from draftline_server.partitions.definitions import read_definition
 from draftline_server.partitions.layout import MODULUS, TABLES, hash_partition, tenant_partition
 from draftline_server.partitions.pace import Pace
-from draftline_server.partitions.promotion import promote, promotion
+from draftline_server.partitions.promotion import promote
+from draftline_server.partitions.promotion_plan import promotion
 from draftline_server.partitions.session import Session, open_session
 from draftline_server.store.leases import Leases
 from support.partitioned import partition_tables_at, plain_only
@@ -163,7 +164,7 @@ async def test_promoted_tenant_has_its_rows_in_its_own_partitions(
     outcome = figures(partitions(database_url, "promote", TENANT, "--json"))
 
     assert outcome["rows"] == dict.fromkeys(TABLES, 30)
-    assert [event["rows"] for event in logged(Path()) if event["event"] == "promote"] == [outcome["rows"]]
+    assert [event["rows"] for event in logged(Path()) if event["event"] == "promoted"] == [outcome["rows"]]
     after = [await connection.fetch(f"SELECT * FROM draftline.{table} ORDER BY {table}::text") for table in TABLES]
     assert after == before
     for table in TABLES:
@@ -173,8 +174,7 @@ async def test_promoted_tenant_has_its_rows_in_its_own_partitions(
             other.columns, other.options, other.grants, other.owner,
         )  # fmt: skip
         assert sorted(index.definition for index in own.indexes) == sorted(index.definition for index in other.indexes)
-    checks = "SELECT count(*) FROM pg_constraint WHERE conname IN ('rows_of_one_tenant') OR conname ~ '^not_tenant_'"
-    assert await connection.fetchval(checks) == 0
+    assert await connection.fetchval(CONSTRAINTS) == 0
     held = set(await tables_with(connection, TENANT))
     for table in TABLES:
         assert {tenant_partition(table, TENANT), table} <= held
@@ -182,6 +182,20 @@ async def test_promoted_tenant_has_its_rows_in_its_own_partitions(
     repeated = partitions(database_url, "promote", TENANT)
     assert repeated.exit_code == 1
     assert "has its own partitions already" in repeated.stderr
+
+
+async def test_tenant_of_which_nothing_is_stored_gets_empty_partitions_and_a_hint(
+    database_url: str, connection: asyncpg.Connection
+) -> None:
+    await partition_tables(connection, [], 2)
+    for name in ("", "n" * 129, "a\nb"):
+        refused = partitions(database_url, "promote", name)
+        assert (refused.exit_code, "1 to 128 characters" in refused.stderr) == (2, True)
+    promoted = partitions(database_url, "promote", OTHER)
+    assert promoted.exit_code == 0, promoted.output
+    assert f"tenant {OTHER} has its own partitions, which are empty: check its name: 0 rows" in promoted.stdout
+    await fill(connection, OTHER, 3)
+    assert {tenant_partition(table, OTHER) for table in TABLES} <= set(await tables_with(connection, OTHER))
 
 
 async def test_promotion_reads_only_the_partition_that_it_replaces_under_its_lock(
@@ -192,31 +206,80 @@ async def test_promotion_reads_only_the_partition_that_it_replaces_under_its_loc
     await fill(connection, TENANT, 30)
     await fill(connection, OTHER, 30)
     plan = await promotion(connection, TENANT)
-    assert len(plan.exclusions) == len(plan.validations) == len(TABLES) * (MODULUS - 1)
-    for statement in [*plan.exclusions, *plan.validations]:
+    exclusions = [statement for table in TABLES for statement in plan.exclusions[table]]
+    assert len(exclusions) == len(plan.validations) == len(TABLES) * (MODULUS - 1)
+    for statement in [*exclusions, *plan.validations]:
         await connection.execute(statement)
     again = await promotion(connection, TENANT)
-    assert (again.exclusions, again.validations, again.exchange) == ([], [], plan.exchange)
+    assert (again.exclusions, again.validations, again.ends) == ({}, [], plan.ends)
     skipped: list[str] = []
     connection.add_log_listener(lambda _, message: skipped.append(str(message)))
     async with connection.transaction():
-        for statement in [*plan.creation, *plan.triggers]:
+        for statement in [*plan.creation, *(each for split in plan.splits for each in split.triggers)]:
             await connection.execute(statement)
         await connection.execute("SET LOCAL client_min_messages = debug1")
-        await connection.execute("; ".join(plan.exchange))
+        for split in plan.splits:
+            exchange = split.exchange()
+            assert len(exchange) <= 15, "what can be done without the lock is done without it"
+            await connection.execute("; ".join(exchange))
     await connection.execute("SELECT 1")
     implied = {each for each in skipped if "is implied by existing constraints" in each}
     of_rest = {each for each in implied if "default partition" in each}
     assert len(of_rest) == len(TABLES) * MODULUS
     assert len(implied - of_rest) == len(TABLES), "nor does it read the rows of the tenant again"
-    assert await connection.fetchval("SELECT count(*) FROM pg_constraint WHERE conname ~ '^not_tenant_'") == 0
+    for table in TABLES:
+        await connection.execute("; ".join(plan.ends[table]))
+    assert await connection.fetchval(CONSTRAINTS) == 0
 
 
+CONSTRAINTS = "SELECT count(*) FROM pg_constraint WHERE conname = 'rows_of_one_tenant' OR conname ~ '^not_tenant_'"
+
+
+@pytest.mark.parametrize(
+    ("killed_at", "end"),
+    [("promote: draft", "promote"), ("promote: draft", "cleanup"), ("complete promote: draft", "drop-tenant")],
+)
+async def test_promotion_that_is_killed_between_two_tables_is_completed_or_ended(
+    database_url: str, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch, killed_at: str, end: str
+) -> None:
+    await partition_tables(connection, [], 2)
+    await fill(connection, TENANT, 30)
+    await fill(connection, OTHER, 30)
+    before = await everything(connection)
+    original = Session.run_locked
+
+    async def run_locked(
+        self: Session, tables: Any, mode: str, statements: Any, event: str, *more: Any, **detail: Any
+    ) -> Any:
+        if event == killed_at:
+            raise KeyboardInterrupt
+        return await original(self, tables, mode, statements, event, *more, **detail)
+
+    async with open_session(database_url) as session:
+        with monkeypatch.context() as patch:
+            patch.setattr(Session, "run_locked", run_locked)
+            with pytest.raises(KeyboardInterrupt):
+                await promote(session, TENANT, 10.0, Pace(rest=0.0), lambda *_: None)
+    assert await everything(connection) == before
+    assert tenant_partition("record", TENANT) in await tables_with(connection, TENANT)
+    assert partitions(database_url, end, *([TENANT] if end != "cleanup" else []), *YES[end]).exit_code == 0
+    assert await connection.fetchval(CONSTRAINTS) == 0
+    assert await connection.fetchval("SELECT count(*) FROM pg_class WHERE relname ~ '_new$|_unmatched'") == 0
+    if end == "drop-tenant":
+        assert await tables_with(connection, TENANT) == []
+        await fill(connection, TENANT, 30)  # into the shared partitions
+        return
+    assert await everything(connection) == before
+    own = {tenant_partition(table, TENANT) for table in TABLES}
+    assert (own <= set(await tables_with(connection, TENANT))) == (end == "promote")
+
+
+YES = {"promote": [], "cleanup": ["--yes"], "drop-tenant": ["--yes"]}
 CHANGES = {
     "record": "version = version + 1",
     "draft": "version = version + 1",
-    "order_entry": "record_id = record_id || 'x'",
-    "draft_order_entry": "record_id = record_id || 'x'",
+    "order_entry": "record_id = gen_random_uuid()::text",
+    "draft_order_entry": "record_id = gen_random_uuid()::text",
     "tally": "records = records + 1",
     "sync_record": "remote_id = 'n'",
 }
@@ -253,7 +316,7 @@ async def test_writes_during_a_promotion_are_kept(
     monkeypatch.setattr(Session, "log", log)
     async with open_session(database_url) as session:
         promoted, _ = await promote(session, TENANT, 10.0, Pace(rest=0.0, rows=20), lambda *_: None)
-    assert len(rows) == len(TABLES) + 2, "in sync, each table copied, verified"
+    assert len(rows) == 3 * len(TABLES) + 1, "each in sync, each copied, verified, each exchanged"
     assert await everything(connection) == rows[-1] != rows[-2]
     of_tenant = [sum(row["tenant_id"] == TENANT for row in found) for found in rows[-1]]
     assert promoted == dict(zip(TABLES, of_tenant, strict=True))
@@ -276,7 +339,7 @@ async def test_interrupted_promotion_begins_again_or_is_ended(
     plan = await promotion(connection, TENANT)
 
     async def interrupt() -> None:
-        for statement in [*plan.creation, *plan.triggers]:
+        for statement in [*plan.creation, *(each for split in plan.splits for each in split.triggers)]:
             await connection.execute(statement)
 
     await interrupt()
@@ -286,7 +349,9 @@ async def test_interrupted_promotion_begins_again_or_is_ended(
     assert "was interrupted: run it again, or `cleanup` drops" in partitions(database_url, "status").stdout
     ended = partitions(database_url, "cleanup", "--yes")
     assert ended.exit_code == 0, ended.output
+    assert "what the interrupted promotion left is dropped; the service uses the partitioned tables" in ended.stdout
     assert await connection.fetch(CATALOGUE) == before
+    assert "not possible in phase NONE" in partitions(database_url, "cleanup").stderr, "without a question"
     await interrupt()
     outcome = figures(partitions(database_url, "promote", TENANT, "--json"))
     assert outcome["rows"] == dict.fromkeys(TABLES, 30)

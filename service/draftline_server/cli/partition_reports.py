@@ -39,8 +39,8 @@ def status_text(report: Mapping[str, Any]) -> str:
         copied = report["copied"].get(table, 0)
         lines.append(f"  copied {table}: {copied:,} rows{', complete' if is_copied else ''}")
     lines += [f"trigger {name} is missing or does not fire always" for name in report["triggers_off"]]
-    if report["promotion_copies"]:
-        lines.append("a promotion is under way or was interrupted: run it again, or `cleanup` drops its copies")
+    if report["promotion_copies"] or report["promotion_constraints"]:
+        lines.append("a promotion is under way or was interrupted: run it again, or `cleanup` drops what it left")
     if report["verified_at"]:
         lines.append(f"verified at {report['verified_at']:%Y-%m-%d %H:%M:%S} UTC")
     lines += [f"  {entry['at']:%Y-%m-%d %H:%M:%S} {entry['event']}" for entry in reversed(report["log"])]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import unicodedata
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,10 +17,12 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from ..auth.identity import MAX_TENANT
 from ..partitions.pace import Pace
 from ..partitions.session import Session, open_session
 from ..partitions.switch_state import Phase
 from ..partitions.switchover import Switchover
+from ..partitions.switchover_reports import sizes
 from ..settings import Settings
 from .app import json_option, reporting
 from .database_url import database_url
@@ -49,6 +52,22 @@ PACE = (
     click.option("--rows-per-second", type=click.FloatRange(min=1), help="Copy no more rows than this per second."),
 )  # fmt: skip
 yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+
+
+class TenantId(click.ParamType[str]):
+    """The name of a tenant, with the limits of calls: one that no call can use is a mistake."""
+
+    name = "tenant"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value)
+        if not 0 < len(text) <= MAX_TENANT or any(unicodedata.category(character) == "Cc" for character in text):
+            self.fail(f"a tenant has 1 to {MAX_TENANT} characters, without control characters", param, ctx)
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            self.fail("a tenant must be UTF-8", param, ctx)
+        return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +125,7 @@ def run_step(
         switchover = Switchover(session, bars) if bars is not None else Switchover(session)
         await switchover.load()
         if bars is not None:
-            bars.totals = {row["name"]: row["rows"] for row in await switchover.sizes()}
+            bars.totals = {row["name"]: row["rows"] for row in await sizes(session.connection)}
         return await step(switchover)
 
     return run_session(settings, run, options, locks=locks)
@@ -141,11 +160,13 @@ class Bars:
         self._progress = progress
         self._tasks: dict[str, TaskID] = {}
 
-    def __call__(self, table: str, rows: int) -> None:
+    def __call__(self, table: str, rows: int, of: int | None) -> None:
         if table not in self._tasks:
-            self._tasks[table] = self._progress.add_task(table, total=self.totals.get(table) or None)
-        total = max(self.totals.get(table, 0), rows) or None
-        self._progress.update(self._tasks[table], completed=rows, total=total)
+            self._tasks[table] = self._progress.add_task(table, total=None)
+        if of is not None:
+            self.totals[table] = of
+        total = max(self.totals.get(table, 0), rows)
+        self._progress.update(self._tasks[table], completed=rows, total=total if total or of == 0 else None)
 
 
 @contextmanager

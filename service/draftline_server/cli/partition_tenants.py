@@ -6,12 +6,23 @@ import json
 
 import click
 
+from ..partitions.copying import no_progress
 from ..partitions.pace import Pace
 from ..partitions.promotion import promote
 from ..partitions.session import Session
 from ..partitions.tenants import Outcome, Tenant, drop_sql, drop_tenant, read_tenant
 from ..settings import Settings
-from .partition_steps import Bars, StepOptions, confirm, pace_options, print_sql, run_session, step_command, yes_option
+from .partition_steps import (
+    Bars,
+    StepOptions,
+    TenantId,
+    confirm,
+    pace_options,
+    print_sql,
+    run_session,
+    step_command,
+    yes_option,
+)
 
 max_lock_option = click.option(
     "--max-lock-s", type=click.FloatRange(min=0.01), default=2.0, show_default=True,
@@ -20,7 +31,7 @@ max_lock_option = click.option(
 
 
 @click.command("promote")
-@click.argument("tenant_id", metavar="TENANT")
+@click.argument("tenant_id", metavar="TENANT", type=TenantId())
 @max_lock_option
 @step_command
 @pace_options
@@ -28,9 +39,10 @@ def promote_command(settings: Settings, options: StepOptions, *, tenant_id: str,
     """Move a tenant from the shared partitions into its own, while the service goes on.
 
     The shared partitions that have its rows are copied into two, one of the tenant and one of the others, and triggers
-    keep these in sync. When they are equal, they take the place of the shared ones. Calls wait meanwhile, as long as
-    reading the rows of the others once takes; it is rolled back after --max-lock-s. An interrupted command begins
-    again. The disk must have space for a second copy of these partitions.
+    keep these in sync. When they are equal, they take the place of the shared ones, one table after another. Calls that
+    use the table wait meanwhile, as long as reading the rows of the others once takes; it is rolled back after
+    --max-lock-s. An interrupted command goes on with the next table. The disk must have space for a second copy of
+    these partitions.
 
     \b
     Examples:
@@ -40,17 +52,20 @@ def promote_command(settings: Settings, options: StepOptions, *, tenant_id: str,
     """
 
     async def step(session: Session, bars: Bars | None) -> Outcome:
-        return Outcome(*await promote(session, tenant_id, max_lock_s, pace, bars or (lambda *_: None)))
+        return Outcome(*await promote(session, tenant_id, max_lock_s, pace, bars or no_progress))
 
     outcome, sql = run_session(settings, step, options)
     if options.dry_run:
         print_sql(sql, as_json=options.as_json)
     else:
-        _print(tenant_id, outcome, f"tenant {tenant_id} has its own partitions", as_json=options.as_json)
+        text = f"tenant {tenant_id} has its own partitions"
+        if not any(outcome.rows.values()):
+            text += ", which are empty: check its name"
+        _print(tenant_id, outcome, text, as_json=options.as_json)
 
 
 @click.command("drop-tenant")
-@click.argument("tenant_id", metavar="TENANT")
+@click.argument("tenant_id", metavar="TENANT", type=TenantId())
 @yes_option
 @max_lock_option
 @step_command
@@ -73,10 +88,7 @@ def drop_tenant_command(
         return tenant, await drop_sql(session.connection, tenant) if options.dry_run and tenant.is_stored else []
 
     async def drop(session: Session, bars: Bars | None) -> Outcome:
-        if bars is None:
-            return await drop_tenant(session, tenant, max_lock_s)
-        bars.totals = tenant.rows
-        return await drop_tenant(session, tenant, max_lock_s, bars)
+        return await drop_tenant(session, tenant, max_lock_s, bars or no_progress)
 
     (tenant, sql), _ = run_session(settings, read, locks=False)
     if options.dry_run:
@@ -97,5 +109,5 @@ def _print(tenant_id: str, outcome: Outcome, text: str, *, as_json: bool) -> Non
         figures = {"tenant_id": tenant_id, "rows": outcome.rows, "locked_ms": round(outcome.locked_ms, 1)}
         click.echo(json.dumps(figures))
         return
-    lock = f"; the tables were locked for {outcome.locked_ms:.0f} ms" if outcome.locked_ms else ""
+    lock = f"; no table was locked for longer than {outcome.locked_ms:.0f} ms" if outcome.locked_ms else ""
     click.echo(f"{text}: {sum(outcome.rows.values()):,} rows{lock}")

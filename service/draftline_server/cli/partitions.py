@@ -12,12 +12,14 @@ from ..partitions.layout import MODULUS
 from ..partitions.pace import Pace
 from ..partitions.switch_state import Phase
 from ..partitions.switchover import Switchover
+from ..partitions.switchover_reports import plan, status
 from ..settings import Settings
 from .app import json_option, reporting
-from .partition_reports import plan_text, status_text, verification_text
+from .partition_reports import MIB, plan_text, status_text, verification_text
 from .partition_steps import (
     Step,
     StepOptions,
+    TenantId,
     confirm,
     dry_run_option,
     log_option,
@@ -66,7 +68,7 @@ def plan_command(settings: Settings, *, dry_run: bool, as_json: bool) -> None:
       draftline partitions plan --json | jq .obstacles
       draftline partitions plan --dry-run
     """
-    report, sql = run_step(settings, Switchover.plan, StepOptions(dry_run), locks=False)
+    report, sql = run_step(settings, plan, StepOptions(dry_run), locks=False)
     if dry_run:
         print_sql(sql, as_json=as_json)
         return
@@ -88,7 +90,7 @@ def status_command(settings: Settings, *, dry_run: bool, as_json: bool) -> None:
       draftline partitions status --json | jq -r .phase
       draftline partitions status --dry-run
     """
-    report, sql = run_step(settings, Switchover.status, StepOptions(dry_run), locks=False)
+    report, sql = run_step(settings, status, StepOptions(dry_run), locks=False)
     if dry_run:
         print_sql(sql, as_json=as_json)
         return
@@ -97,7 +99,7 @@ def status_command(settings: Settings, *, dry_run: bool, as_json: bool) -> None:
 
 
 @partitions_group.command("start")
-@click.option("--tenant", "tenants", metavar="TENANT", multiple=True,
+@click.option("--tenant", "tenants", metavar="TENANT", multiple=True, type=TenantId(),
               help="A big tenant that gets partitions of its own; repeat for several.")  # fmt: skip
 @click.option("--modulus", type=click.IntRange(2, 256), default=MODULUS, show_default=True,
               help="How many partitions all other tenants share.")  # fmt: skip
@@ -213,25 +215,23 @@ def cleanup_command(settings: Settings, options: StepOptions, *, yes: bool) -> N
     if not yes and not options.dry_run:
         _confirm(settings)
 
-    async def step(switchover: Switchover) -> Phase:
-        await switchover.cleanup()
-        return switchover.state.phase
+    async def step(switchover: Switchover) -> tuple[Phase, str]:
+        text = await switchover.cleanup()
+        return switchover.state.phase, text
 
-    phase, sql = run_step(settings, step, options)
-    text = "the plain tables are dropped; the switchover is complete" if phase is Phase.DONE else (
-        "the partitioned copies are dropped; the service uses the plain tables"
-    )  # fmt: skip
+    (phase, text), sql = run_step(settings, step, options)
     print_phase(phase, sql, options, text)
 
 
 def _confirm(settings: Settings) -> None:
-    report, _ = run_step(settings, Switchover.status, locks=False)
-    rows = report["other_tables"]
+    report, _ = run_step(settings, status, locks=False)
+    rows = [
+        f"{row['name']}: about {row['rows']:,} rows, {row['bytes'] / MIB:,.0f} MiB" for row in report["other_tables"]
+    ]
+    rows += [f"{name}: copy of an interrupted promotion" for name in report["promotion_copies"]]
     is_last = report["phase"] in (Phase.SWITCHED, Phase.DROPPING_OLD)
-    confirm(
-        (f"{row['name']}: about {row['rows']:,} rows, {row['bytes'] / (1 << 20):,.0f} MiB" for row in rows),
-        "Drop these plain tables? There is no rollback afterwards." if is_last else "Drop these copies?",
-    )
+    if rows:  # without any, the command says so, or drops only constraints
+        confirm(rows, "Drop these plain tables? There is no rollback afterwards." if is_last else "Drop these copies?")
 
 
 partitions_group.add_command(promote_command)

@@ -278,7 +278,7 @@ async def _check_partition_switch(connection: AsyncConnection) -> None:
             f"a switchover to partitioned tables is under way (phase {phase}): complete it, or end it by `draftline "
             "partitions cleanup`, before the schema changes"
         )
-    copied = "SELECT EXISTS (SELECT FROM pg_trigger WHERE tgname = 'record_to_own_insert')"
+    copied = "SELECT EXISTS (SELECT FROM pg_trigger WHERE tgname ~ '_to_own_insert$')"
     if (await connection.execute(text(copied))).scalar_one():
         raise MigrateError(
             "the promotion of a tenant was interrupted: run `draftline partitions promote` again, or `draftline "

@@ -24,9 +24,14 @@ from .session import CONNECT_S, LOCK_MS, Session
 from .switch_state import COPIED_ALL, State, fetch
 from .sync_triggers import Sync, unmatched
 
-Progress = Callable[[str, int], None]  # the table, and how many of its rows are copied
+Progress = Callable[[str, int, int | None], None]
+"""The table, how many of its rows are copied or compared, and of how many, if that is known."""
 RETRIES = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 UNMATCHED_ROWS = 1_000
+
+
+def no_progress(_table: str, _rows: int, _of: int | None) -> None:
+    """Report nothing."""
 
 
 @dataclass(slots=True)
@@ -61,7 +66,7 @@ class KeyedCopy:
                 position, copied = await self._stored() if self.is_stored else before
                 await asyncio.sleep(random.uniform(0, 0.05))  # noqa: S311
                 continue
-            self.progress(name, copied)
+            self.progress(name, copied, copied if position == COPIED_ALL else None)
             await self.pace.after(rows, time.perf_counter() - start)
         state.positions[name], state.copied[name] = COPIED_ALL, copied
 
@@ -138,11 +143,12 @@ class SnapshotCopy:
                 start = time.perf_counter()
                 rows = await self._batch(snapshot, filenode, first, last)
                 copied += rows
-                self.progress(name, copied)
+                self.progress(name, copied, None)
                 await self.pace.after(rows, time.perf_counter() - start)
         finally:
             await holder.close(timeout=CONNECT_S)
         await self._match()
+        self.progress(name, copied, copied)
         if self.is_stored:
             stored = json.dumps(COPIED_ALL)
             await fetch(self.session.connection, "put_position", name=name, position=stored, copied=copied)

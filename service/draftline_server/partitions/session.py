@@ -27,6 +27,7 @@ LOCK_MS = 100  # other statements wait behind one that waits for a lock, so it g
 LOCKED_S = 5.0
 TOOL_LOCK_S = 10.0
 MOST_WAIT_S = 3.0
+NOTHING = "nothing was changed"
 NO_LOCK = (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError, asyncpg.DeadlockDetectedError)
 
 
@@ -45,6 +46,7 @@ class Session:
     dry_run: bool = False
     attempts: int = 200
     sql: list[str] = field(default_factory=list)
+    longest_lock_ms: float = 0.0
 
     async def run(self, statements: Iterable[str]) -> None:
         """Run statements in one transaction, as one message."""
@@ -75,12 +77,14 @@ class Session:
         statements: Sequence[str],
         event: str,
         longest_s: float = LOCKED_S,
+        *,
+        unchanged: str = NOTHING,
         **detail: object,
     ) -> float:
         """Run statements under a lock on tables, which is given up and tried again unless it is free at once.
 
         Return for how many milliseconds it was held. Raise LockError, which names the sessions that hold it, after the
-        last attempt, or if the statements take longer than `longest_s`.
+        last attempt, or if the statements take longer than `longest_s`. `unchanged` says what the error leaves behind.
         """
         # ONLY: a statement locks the table that it names before its partitions.
         lock = f"LOCK TABLE {', '.join(f'ONLY {qualified(table)}' for table in tables)} IN {mode} MODE"
@@ -90,20 +94,23 @@ class Session:
         holder = "an unknown session"
         for attempt in range(1, self.attempts + 1):
             try:
-                held_ms = await self._locked(lock, statements, event, longest_s)
+                held_ms = await self._locked(lock, statements, event, longest_s, unchanged)
             except NO_LOCK:
                 holder = await self._holder(tables, mode)
                 self.report(f"{event}: no lock within {LOCK_MS} ms, attempt {attempt}; {holder}")
                 await asyncio.sleep(random.uniform(0.02, min(0.05 * 2 ** min(attempt, 6), MOST_WAIT_S)))  # noqa: S311
             else:
+                self.longest_lock_ms = max(self.longest_lock_ms, held_ms)
                 await self.log(event, attempts=attempt, locked_ms=round(held_ms, 1), **detail)
                 return held_ms
         message = (
             f"{event} needs a lock on {', '.join(tables)}, which was not free in {self.attempts} attempts: {holder}"
         )
-        raise LockError(message, "nothing was changed; end that session, and run the command again")
+        raise LockError(message, f"{unchanged}; end that session, and run the command again")
 
-    async def _locked(self, lock: str, statements: Sequence[str], event: str, longest_s: float) -> float:
+    async def _locked(
+        self, lock: str, statements: Sequence[str], event: str, longest_s: float, unchanged: str
+    ) -> float:
         """Run a transaction and return for how many milliseconds it held the lock."""
         async with self.connection.transaction():
             limits = f"SET LOCAL lock_timeout = {LOCK_MS}; SET LOCAL statement_timeout = {2 * LOCK_MS}"
@@ -116,7 +123,7 @@ class Session:
             except (asyncpg.QueryCanceledError, TimeoutError) as error:
                 raise LockError(
                     f"{event} would lock the tables for longer than {longest_s:g} s",
-                    "nothing was changed; run the command at a quiet time",
+                    f"{unchanged}; run the command at a quiet time",
                 ) from error
         return (time.perf_counter() - start) * 1000
 

@@ -6,11 +6,10 @@ Each step stores its phase in the transaction that does it, so a command that wa
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-from .copying import KeyedCopy, Progress, SnapshotCopy
+from .copying import KeyedCopy, Progress, SnapshotCopy, no_progress
 from .definitions import LayoutError, TableDefinition, read_definition
 from .layout import TABLES, creation, literal, qualified, renames
 from .mode import Mode, read_mode
@@ -18,7 +17,7 @@ from .obstacles import ObstacleError, drift, names_in_use, obstacles
 from .pace import Pace
 from .promotion import drop_leftovers
 from .session import Session
-from .switch_state import COPIED_ALL, SQL, Phase, State, fetch, phase_change, promotion_copies, read_state
+from .switch_state import COPIED_ALL, Phase, State, fetch, phase_change, read_state
 from .sync_triggers import (
     COPY,
     OLD,
@@ -36,7 +35,7 @@ from .verification import Verification, comparison_sql, triggers_off, verify
 
 OLDEST_SERVICE = "0025"  # the first revision whose services know partitioned tables
 WRITES, ALL = "SHARE ROW EXCLUSIVE", "ACCESS EXCLUSIVE"
-NEXT = {
+NEXT: Mapping[Phase, str] = {
     Phase.NONE: "`draftline partitions start`",
     Phase.CREATED: "`draftline partitions start`, which resumes",
     Phase.SYNCED: "`draftline partitions start`, which resumes",
@@ -55,16 +54,12 @@ class PhaseError(LayoutError):
         super().__init__(f"`{command}` is not possible in phase {state.phase}", f"next is {NEXT[state.phase]}")
 
 
-def _nothing(_table: str, _rows: int) -> None:
-    return
-
-
 @dataclass(slots=True)
 class Switchover:
     """The commands, on a session. `definitions` are those of the tables in use; `load` reads them."""
 
     session: Session
-    progress: Progress = _nothing
+    progress: Progress = no_progress
     state: State = field(default_factory=State)
     definitions: list[TableDefinition] = field(default_factory=list)
     types: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -231,10 +226,10 @@ class Switchover:
         await self.session.run_locked(TABLES, ALL, [*statements, phase_change(phase)], event)
         self.state.phase = phase
 
-    async def cleanup(self) -> None:
+    async def cleanup(self) -> str:
         """Drop the copy that is not in use, and the triggers: after a switch the plain tables, otherwise the copies.
 
-        Without a switchover, drop what an interrupted promotion left.
+        Without a switchover, drop what an interrupted promotion left. Return what was done, as a sentence.
         """
         steps: dict[Phase, Callable[[], Awaitable[None]]] = {
             Phase.SWITCHED: self._drop_old,
@@ -247,8 +242,11 @@ class Switchover:
         if self.state.phase not in steps:
             if not await drop_leftovers(self.session):
                 raise PhaseError("cleanup", self.state)
-            return
+            return "what the interrupted promotion left is dropped; the service uses the partitioned tables"
         await steps[self.state.phase]()
+        if self.state.phase is Phase.DONE:
+            return "the plain tables are dropped; the switchover is complete"
+        return "the partitioned copies are dropped; the service uses the plain tables"
 
     async def _drop_old(self) -> None:
         if self.state.phase is Phase.SWITCHED:
@@ -278,47 +276,3 @@ class Switchover:
             others, ALL, statements, "the copies are dropped" if phase is Phase.NONE else phase
         )
         self.state.phase = phase
-
-    async def sizes(self, suffix: str = "") -> list[dict[str, Any]]:
-        """Return the estimated rows and the bytes of each table, or of its other copy."""
-        names = [table + suffix for table in TABLES]
-        return [dict(row) for row in await fetch(self.session.connection, "table_sizes", names=names)]
-
-    async def plan(self) -> dict[str, Any]:
-        """Return what a start would do, and what prevents it."""
-        connection = self.session.connection
-        if self.session.dry_run:
-            return self._shown("table_sizes", "biggest_tenants", "obstacles", "not_owned", "old_services", "existing")
-        mode = await read_mode(connection)
-        found = await obstacles(connection, OLDEST_SERVICE, [*self.forward, *self.backward])
-        if mode is Mode.PLAIN and self.state.phase is Phase.NONE:
-            found += await names_in_use(connection, [], 16)
-        tenants = await fetch(connection, "biggest_tenants", limit=10)
-        return {
-            "mode": str(mode), "phase": str(self.state.phase), "next": NEXT[self.state.phase],
-            "tables": await self.sizes(), "tenants": [dict(row) for row in tenants], "obstacles": found,
-        }  # fmt: skip
-
-    def _shown(self, *queries: str) -> dict[str, Any]:
-        self.session.sql += [SQL[query].sql for query in queries]
-        return {}
-
-    async def status(self) -> dict[str, Any]:
-        """Return the phase, how far the copy is, the triggers, and the last steps."""
-        connection = self.session.connection
-        if self.session.dry_run:
-            return self._shown("state", "table_sizes", "trigger_states", "read_log")
-        under_way = self.state.phase not in (Phase.NONE, Phase.DONE)
-        has_triggers = self.state.phase in (Phase.SYNCED, Phase.COPIED, Phase.SWITCHED)
-        log = await fetch(connection, "read_log", limit=10)
-        other = OLD if self.state.phase in (Phase.SWITCHED, Phase.DROPPING_OLD) else COPY
-        return {
-            "mode": str(await read_mode(connection)), "phase": str(self.state.phase), "next": NEXT[self.state.phase],
-            "tenants": self.state.tenants, "modulus": self.state.modulus, "tables": await self.sizes(),
-            "other_tables": await self.sizes(other) if under_way else [],
-            "copied": self.state.copied, "is_copied": {
-                table: self.state.positions.get(table) == COPIED_ALL for table in TABLES if under_way},
-            "triggers_off": await triggers_off(connection, self.syncs) if has_triggers else [],
-            "verified_at": self.state.verified_at, "promotion_copies": await promotion_copies(connection),
-            "log": [{"at": row["logged_at"], "event": row["event"], "detail": row["detail"]} for row in log],
-        }  # fmt: skip

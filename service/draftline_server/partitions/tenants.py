@@ -9,9 +9,12 @@ from typing import Any
 
 import asyncpg
 
+from .copying import Progress, no_progress
 from .definitions import LayoutError, fetch
 from .layout import TABLES, literal, qualified, tenant_partition
 from .mode import Mode, read_mode
+from .promotion import drop_constraints
+from .promotion_plan import constraint_removal
 from .session import Session
 
 EXCLUSIVE = "ACCESS EXCLUSIVE"
@@ -28,10 +31,11 @@ class Tenant:
     mode: Mode
     rows: dict[str, int]
     partitions: tuple[str, ...]  # those of its own
+    constraints: tuple[str, ...] = ()  # the statements that drop what an interrupted promotion left
 
     @property
     def is_stored(self) -> bool:
-        return bool(self.rows or self.partitions)
+        return bool(self.rows or self.partitions or self.constraints)
 
 
 @dataclass(slots=True)
@@ -59,6 +63,7 @@ async def read_tenant(connection: Any, tenant_id: str) -> Tenant:
         await read_mode(connection),
         {name: count for name, count in counts.items() if count},
         tuple(name for name in own if name in leaves),
+        tuple(each for found in (await constraint_removal(connection, tenant_id)).values() for each in found),
     )
 
 
@@ -72,9 +77,7 @@ async def _tables(connection: Any) -> list[Any]:
     return rows
 
 
-async def drop_tenant(
-    session: Session, tenant: Tenant, max_lock_s: float, report: Callable[[str, int], None] = lambda _name, _rows: None
-) -> Outcome:
+async def drop_tenant(session: Session, tenant: Tenant, max_lock_s: float, progress: Progress = no_progress) -> Outcome:
     """Remove all rows of a tenant: its own partitions at once, the rest in batches.
 
     Run again after an interruption. Raise LayoutError if the tenant still gets new rows at the end.
@@ -84,8 +87,9 @@ async def drop_tenant(
 
     def add(name: str, rows: int) -> None:
         removed[name] = removed.get(name, 0) + rows
-        report(name, removed[name])
+        progress(name, removed[name], tenant.rows.get(name))
 
+    await drop_constraints(session, tenant.tenant_id)
     if tenant.partitions:
         tables = [table for table in TABLES if tenant_partition(table, tenant.tenant_id) in tenant.partitions]
         outcome.locked_ms = await session.run_locked(tables, EXCLUSIVE, detachment(tenant), "drop-tenant", max_lock_s)
@@ -120,7 +124,11 @@ async def drop_sql(connection: Any, tenant: Tenant) -> list[str]:
     """Return the statements that `drop_tenant` would run."""
     dropped = set(tenant.partitions)
     rest = [leaf for name, leaf in await _leaves(connection) if name in tenant.rows and leaf not in dropped]
-    return [*detachment(tenant), *(_deletion(leaf, literal(tenant.tenant_id), str(BATCH)) for leaf in rest)]
+    return [
+        *tenant.constraints,
+        *detachment(tenant),
+        *(_deletion(leaf, literal(tenant.tenant_id), str(BATCH)) for leaf in rest),
+    ]
 
 
 async def _leaves(connection: Any) -> list[tuple[str, str]]:

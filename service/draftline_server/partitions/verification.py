@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from .copying import Progress
 from .layout import TABLES, qualified
 from .switch_state import Phase, fetch
 from .sync_triggers import Sync, unmatched
@@ -58,16 +58,16 @@ class Verification:
         }  # fmt: skip
 
 
-async def verify(
-    connection: Any, phase: Phase, syncs: list[Sync], progress: Callable[[str, int], None]
-) -> Verification:
+async def verify(connection: Any, phase: Phase, syncs: list[Sync], progress: Progress) -> Verification:
     """Compare the tables in use with their other copy, which the triggers write to."""
     result = Verification(phase)
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         await connection.execute("SET LOCAL work_mem = '64MB'; SET LOCAL extra_float_digits = 1")
-        for number, sync in enumerate(syncs):
-            progress(sync.source, number)
-            result.tables.append(await _table(connection, sync))
+        for sync in syncs:
+            progress(sync.source, 0, None)
+            table = await _table(connection, sync)
+            progress(sync.source, table.rows, table.rows)
+            result.tables.append(table)
         result.triggers_off = await triggers_off(connection, syncs)
     return result
 

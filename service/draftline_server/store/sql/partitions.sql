@@ -94,17 +94,28 @@ ORDER BY c.relname
 
 -- name: shared_leaves
 -- Return the hash partitions of a table, and which of them holds the rows of a tenant. condition: what is true of its rows.
--- has_constraint: it has a constraint of this name.
+-- has_constraint: it has a constraint of this name. rows: as PostgreSQL estimates them; NULL: it has no estimate.
 SELECT c.relname AS name, pg_get_expr(c.relpartbound, c.oid) AS bound, pg_get_partition_constraintdef(c.oid) AS condition,
     satisfies_hash_partition(p.parentrelid, CAST(bound[1] AS int), CAST(bound[2] AS int), CAST(:tenant_id AS text))
         AS is_of_tenant,
-    k.oid IS NOT NULL AS has_constraint, coalesce(k.convalidated, false) AS is_validated
+    k.oid IS NOT NULL AS has_constraint, coalesce(k.convalidated, false) AS is_validated,
+    CAST(nullif(c.reltuples, -1) AS bigint) AS rows
 FROM pg_partition_tree(CAST(format('draftline.%I', CAST(:rest AS text)) AS regclass)) AS p
 JOIN pg_class AS c ON c.oid = p.relid
 CROSS JOIN LATERAL regexp_match(pg_get_expr(c.relpartbound, c.oid), 'modulus ([0-9]+), remainder ([0-9]+)') AS bound
 LEFT JOIN pg_constraint AS k ON k.conrelid = c.oid AND k.conname = CAST(:constraint AS text)
 WHERE p.isleaf
 ORDER BY c.relname
+
+-- name: promotion_constraints
+-- Return the constraints by which promotions spare PostgreSQL reading partitions, with the table of each.
+SELECT r.relname AS table, c.relname AS part, k.conname AS name
+FROM pg_constraint AS k
+JOIN pg_class AS c ON c.oid = k.conrelid
+JOIN pg_class AS r ON r.oid = pg_partition_root(c.oid)
+WHERE c.relnamespace = CAST('draftline' AS regnamespace) AND c.relispartition AND k.contype = 'c'
+  AND (k.conname = CAST(:checked AS text) OR k.conname ~ '^not_tenant_[0-9a-f]{16}$')
+ORDER BY r.relname, c.relname
 
 -- name: tenant_tables
 -- Return every table of the service that has rows of tenants, partitions apart, with the tables that hold its rows.
