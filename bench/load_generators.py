@@ -105,12 +105,12 @@ class LoadGenerators:
             self._order(process, asdict(replace(load, concurrency=share, seed=f"{number} {time.time()}")))
         for process in self._processes[:count]:
             self._outcome(process)  # it is ready
-        start_at = time.time() + LEAD_S + load.warm_up_s
+        start_at = time.perf_counter() + LEAD_S + load.warm_up_s
         for process in self._processes[:count]:
             self._order(process, {"start_at": start_at})
-        time.sleep(max(0.0, start_at - time.time()))
+        time.sleep(max(0.0, start_at - time.perf_counter()))
         before = cpu_used_s()
-        time.sleep(max(0.0, start_at + load.seconds - time.time()))
+        time.sleep(max(0.0, start_at + load.seconds - time.perf_counter()))
         after = cpu_used_s()
         outcomes = [self._outcome(process) for process in self._processes[:count]]
         latencies_s = [latency for outcome in outcomes for latency in outcome["latencies_s"]]
