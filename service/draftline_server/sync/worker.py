@@ -38,6 +38,7 @@ from .counters import SyncCounters
 from .pull import Intervals, Pull
 from .push import Push, SuspendedError
 from .sending import Link
+from .turns import Turns
 
 E = TypeVar("E", bound=BaseException)
 
@@ -87,6 +88,7 @@ class SyncWorker:
         self.progress = PullProgress(stores.database, tenant_id, upstream)
         self._described: dict[str, Capabilities] = {}
         self._is_current: Callable[[], bool] = lambda: True
+        self._turns, self._read_turns = Turns(), Turns()
 
     async def run(self) -> None:
         """Work until the sync is stopped or its configuration changes. The caller holds the lease."""
@@ -193,11 +195,15 @@ class SyncWorker:
         if link.breaker.pause_s():
             return min(IDLE_S, link.breaker.pause_s())
         moved = 0
-        for each in work.collections:
+
+        async def send(each: PulledCollection) -> None:
+            nonlocal moved
             capabilities = await self._capabilities(link, each.bound, work)
             moved += await push.recheck(each.bound, capabilities)
             if self._may_push(each, capabilities, work):
                 moved += await push.push(each.bound, capabilities, by_commit=work.spec.batch_by_commit)
+
+        await self._turns.run(work.collections, send)
         if moved:
             return 0.0
         next_due = await self._attempts.next_due([each.bound.collection for each in work.collections])
@@ -255,10 +261,13 @@ class SyncWorker:
 
     async def _pull_once(self, pull: Pull, link: Link, work: SyncWork) -> None:
         intervals = Intervals(work.spec.pull_interval_s, work.spec.snapshot_interval_s)
-        for each in work.collections:
+
+        async def read(each: PulledCollection) -> None:
             now: datetime = await self._stores.database.now()
             capabilities = await self._capabilities(link, each.bound, work)
             await pull.run(each, capabilities, intervals, now)
+
+        await self._read_turns.run(work.collections, read)
 
 
 def _first(errors: BaseExceptionGroup[E]) -> E:
