@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from draftline.upstreams import Outcome, Page, ThrottledError, UnauthorizedError, WriteItem
+from draftline.upstreams import Capabilities, NotTaken, Outcome, Page, ThrottledError, UnauthorizedError, WriteItem
 from draftline_server.domain.sync import backoff_s, deletion_limit
 from draftline_server.store.database import Database
 from draftline_server.store.statements import Statement
 from draftline_server.sync import pull
 from draftline_server.sync.breaker import Breaker
+from draftline_server.sync.conversion import usable
 from draftline_server.sync.worker import Connection
 from support.soak_scale import IS_SOAK, length
 from support.sync_worlds import UPSTREAM, SyncWorld, until
@@ -323,6 +325,35 @@ def test_breaker_pauses_longer_with_each_failure_and_obeys_the_system() -> None:
 def test_pauses_of_repeats_double_up_to_ten_minutes() -> None:
     """Double the pause with each try."""
     assert [backoff_s(tries) for tries in (0, 1, 2, 20)] == [1.0, 2.0, 4.0, 600.0]
+
+
+@pytest.mark.parametrize("asked", [math.nan, math.inf, -math.inf, 1e300, -1.0, 0.0])
+async def test_wait_that_is_no_usable_duration_stops_no_worker(world: SyncWorld, asked: float) -> None:
+    """Try again within an hour, whatever a system asks for."""
+
+    class Asking(ToyUpstream):
+        async def write(
+            self, collection: str, items: Sequence[WriteItem], *, atomic: bool = False
+        ) -> Sequence[Outcome]:
+            if len(items) == 1:
+                raise ThrottledError(after_s=asked)
+            return [NotTaken("busy", asked)] * len(items)
+
+    await world.bind()
+    for count in (2, 1):
+        for index in range(count):
+            await world.create(f"p{count}-{index}", {"n": 1})
+        link = replace(world.link(), upstream=Asking(world.system))
+        before = await world.database.now()
+        await world.push(link)
+        assert link.breaker.pause_s() <= 3600.0
+        for state in (await world.states()).values():
+            assert state["state"] == "DUE"
+            assert 0.0 < (state["next_at"] - before).total_seconds() <= 3700.0
+    claimed = Capabilities(idempotency_keys_s=asked, read_lag_s=asked, max_batch=2**31 - 1)
+    assert usable(claimed).read_lag_s <= 3600.0
+    assert usable(claimed).max_batch == 1_000
+    assert usable(claimed).idempotency_keys_s >= 0.0
 
 
 async def test_throttled_upstream_gets_no_request_before_the_time_it_asks_for(world: SyncWorld) -> None:

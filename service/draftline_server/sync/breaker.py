@@ -9,6 +9,12 @@ from collections.abc import Callable
 
 OPENS_AFTER = 5  # failures in a row
 LONGEST_S = 30.0  # between two tries
+LONGEST_ASKED_S = 3600.0  # that a system may ask to wait: after it one request tries again
+
+
+def asked_s(after_s: float | None) -> float:
+    """Return how long a system asked to wait, within limits; 0 if it did not ask, or for what is no duration."""
+    return min(after_s, LONGEST_ASKED_S) if after_s is not None and after_s > 0.0 else 0.0
 
 
 class Breaker:
@@ -35,7 +41,7 @@ class Breaker:
     def failed(self, after_s: float | None = None) -> None:
         """Note a request that did not reach the upstream, or that it throttled for `after_s`."""
         self.failures += 1
-        pause_s = after_s or 0.0
+        pause_s = asked_s(after_s)
         if self.is_open:
             longest_s = min(LONGEST_S, 2.0 ** (self.failures - OPENS_AFTER))
             pause_s = max(pause_s, longest_s * random.uniform(0.5, 1.0))  # noqa: S311  not for secrets

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -34,10 +35,12 @@ from ..domain.content import Limits, check_value
 from ..domain.edits import format_pointer
 from ..domain.errors import DraftlineError
 from ..domain.sync import Answer, Attempt, BoundCollection, Effect, Op, Settlement, backoff_s
+from .breaker import asked_s
 
 # What a document may contain that the database cannot store: NUL, and numbers with very many digits.
 _SUSPECT = re.compile(r"\\u0000|[0-9][eE][+-]?[0-9]{3}|[0-9]{1000}")
 _UNLIMITED = Limits(max_depth=documents.MAX_DEPTH, max_nodes=2**62)  # the merge checks sizes
+MAX_BATCH = 1_000  # records of one request, whatever a system claims: they are prepared in one transaction
 MAX_MESSAGE = 1_000  # characters of a message of the upstream that are stored
 
 
@@ -57,6 +60,13 @@ def to_binding(bound: BoundCollection) -> CollectionBinding:
             for each in bound.fields
         ),
     )
+
+
+def usable(claimed: Capabilities) -> Capabilities:
+    """Return the capabilities that a system claims, with durations and sizes within limits."""
+    keys_s = claimed.idempotency_keys_s if claimed.idempotency_keys_s > 0.0 else 0.0
+    size = min(max(claimed.max_batch, 1), MAX_BATCH)
+    return replace(claimed, idempotency_keys_s=keys_s, read_lag_s=asked_s(claimed.read_lag_s), max_batch=size)
 
 
 def to_item(attempt: Attempt) -> WriteItem:
@@ -156,7 +166,7 @@ def to_settlement(attempt: Attempt, outcome: Outcome, capabilities: Capabilities
             problem = error_json(outcome.reason or "REFUSED", message, where.path if where else "")
             return Settlement(attempt.record_id, attempt.attempt_id, Effect.REFUSED, error=problem)
         case NotTaken():
-            next_at = now + timedelta(seconds=max(outcome.after_s or 0.0, 1.0))
+            next_at = now + timedelta(seconds=max(asked_s(outcome.after_s), 1.0))
             return Settlement(attempt.record_id, attempt.attempt_id, Effect.NOT_TAKEN, next_at=next_at)
     if attempt.op is Op.CREATE and not capabilities.idempotency_keys_s and not capabilities.client_reference:
         problem = error_json("OUTCOME_UNKNOWN", "the response to the creation was lost; link the record, or retry it")

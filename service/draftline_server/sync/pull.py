@@ -22,6 +22,7 @@ from ..domain.sync import Answer, BoundCollection, deletion_limit
 from ..store.sync.merges import CreationsOutError, Merges, ReadExpiredError
 from ..store.sync.progress import PulledCollection, PullProgress
 from ..store.transaction import Transaction
+from .breaker import asked_s
 from .conversion import storable, to_answer
 from .push import MAX_LOOKED_UP, Push, SuspendedError, unexpected
 from .sending import Link
@@ -116,8 +117,8 @@ class Pull:
                 failures += 1
                 if cursor is None or failures > MAX_RESUMED:
                     raise
-                asked_s = error.after_s or 0.0 if isinstance(error, ThrottledError) else 0.0
-                await asyncio.sleep(max(asked_s, self._link.breaker.pause_s(), RESUME_S))
+                wait_s = asked_s(error.after_s) if isinstance(error, ThrottledError) else 0.0
+                await asyncio.sleep(max(wait_s, self._link.breaker.pause_s(), RESUME_S))
             else:
                 return
 

@@ -19,7 +19,7 @@ from draftline.upstreams import (
 
 from ..domain.sync import Attempt
 from ..store.sync.attempts import Attempts
-from .breaker import Breaker, TokenBucket
+from .breaker import Breaker, TokenBucket, asked_s
 from .conversion import to_item
 from .counters import SyncCounters
 from .ending import NOT_ANSWERED, NOT_SENT, Ending
@@ -64,8 +64,8 @@ class Sender:
                 return [error.refused] * len(batch)
             return await self._halved(collection, batch, error.refused)
         except ThrottledError as error:
-            link.breaker.failed(error.after_s or 1.0)
-            return [NotTaken(str(error), max(error.after_s or 0.0, link.breaker.pause_s()))] * len(batch)
+            link.breaker.failed(asked_s(error.after_s) or 1.0)
+            return [NotTaken(str(error), max(asked_s(error.after_s), link.breaker.pause_s()))] * len(batch)
         except UnauthorizedError:
             raise
         except UpstreamError as error:
@@ -87,7 +87,7 @@ class Sender:
         if all(isinstance(each, Unknown) for each in outcomes):
             breaker.failed()
         elif throttled := [each.after_s for each in outcomes if isinstance(each, NotTaken)]:
-            breaker.failed(max((each or 0.0 for each in throttled), default=1.0) or 1.0)
+            breaker.failed(max(map(asked_s, throttled)) or 1.0)
         elif breaker.succeeded():
             await self._attempts.hurry(collection)
 

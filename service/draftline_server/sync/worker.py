@@ -32,8 +32,8 @@ from ..store.database import Database
 from ..store.sync.attempts import Attempts
 from ..store.sync.merges import Merges
 from ..store.sync.progress import PulledCollection, PullProgress, SyncWork
-from .breaker import Breaker, TokenBucket
-from .conversion import storable, to_binding
+from .breaker import Breaker, TokenBucket, asked_s
+from .conversion import storable, to_binding, usable
 from .counters import SyncCounters
 from .pull import Intervals, Pull
 from .push import Push, SuspendedError
@@ -233,7 +233,7 @@ class SyncWorker:
 
     async def _capabilities(self, link: Link, bound: BoundCollection, work: SyncWork) -> Capabilities:
         if bound.collection not in self._described:
-            described = await link.upstream.describe(bound.collection)
+            described = usable(await link.upstream.describe(bound.collection))
             _refuse_unsuitable(bound, described, work)
             self._described[bound.collection] = described
         return self._described[bound.collection]
@@ -252,7 +252,7 @@ class SyncWorker:
                     raise
                 pause_s = max(IDLE_S, link.breaker.pause_s())
                 if isinstance(error, ThrottledError):
-                    pause_s = max(pause_s, error.after_s or 0.0)
+                    pause_s = max(pause_s, asked_s(error.after_s))
             except DraftlineError as error:
                 structlog.get_logger().warning(
                     "sync_failed", tenant_id=self.tenant_id, upstream=self.upstream, reason=type(error).__name__
