@@ -27,6 +27,7 @@ from draftline.upstreams import (
     WriteItem,
 )
 from draftline.v1 import upstream_pb2
+from draftline_server.upstreams import grpc_connector
 from draftline_server.upstreams.registry import UnknownEndpointError, Upstreams
 from support.toy_upstream import endpoints, grpc_endpoint, toy
 
@@ -108,6 +109,30 @@ async def test_system_that_is_not_there_is_unreachable_and_found_when_it_is_back
     finally:
         await upstream.close()
         await asyncio.to_thread(again.stop)
+
+
+async def test_request_above_the_size_limit_of_the_system_is_refused_and_not_throttled(running: Any) -> None:
+    """Refuse the batch, so that its halves are sent: the libraries of gRPC accept 4 MiB by default."""
+    with pytest.raises(BatchRefusedError) as raised:
+        await written(opened(running), *[{"text": "x" * 1_100_000}] * 4)
+    assert raised.value.refused.reason == "TOO_LARGE"
+    assert not running.system.parts
+
+
+async def test_response_above_the_size_limit_leaves_the_outcome_unknown(
+    running: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Repeat a write whose response could not be received, and read nothing as throttled."""
+    monkeypatch.setattr(grpc_connector, "MAX_MESSAGE_BYTES", 1_000)
+    upstream = opened(running)
+    (outcome,) = await written(upstream, {"text": "x" * 2_000})
+    assert isinstance(outcome, Unknown)
+    assert len(running.system.parts) == 1
+    try:
+        with pytest.raises(UnreachableError, match="larger than max"):
+            await upstream.lookup("parts", list(running.system.parts))
+    finally:
+        await upstream.close()
 
 
 async def test_address_outside_of_the_networks_is_refused(running: Any) -> None:

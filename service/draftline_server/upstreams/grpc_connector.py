@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -40,6 +41,8 @@ from .http_client import HttpClient, without
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 CONNECT_TIMEOUT_S = 5.0
 LOOKUP_SIZE = 1_000  # the limit of the contract
+# C++, Python, Ruby and Go: "message larger than max (N vs. LIMIT)"; Java: "message exceeds maximum size LIMIT: N"
+TOO_LARGE = re.compile(r"larger than max \(\d+ vs\. (\d+)\)|exceeds maximum size (\d+)")
 Code = grpc.StatusCode
 Response = TypeVar("Response")
 
@@ -217,6 +220,10 @@ class GrpcUpstream:
     def _write_error(self, error: grpc.aio.AioRpcError) -> Unknown:
         """Return the outcome of every item, or raise the error that says that nothing was applied."""
         match error.code():
+            case Code.RESOURCE_EXHAUSTED if size_limit := _size_limit(error):
+                if size_limit == MAX_MESSAGE_BYTES:  # that of this channel for the response: it may have been applied
+                    return Unknown(self._message(error))
+                raise BatchRefusedError(Refused("TOO_LARGE", self._message(error))) from None
             case Code.RESOURCE_EXHAUSTED:
                 raise ThrottledError(self._message(error), retry_after_s(error)) from None
             case Code.UNAUTHENTICATED | Code.PERMISSION_DENIED:
@@ -229,7 +236,7 @@ class GrpcUpstream:
 
     async def _raise_read_error(self, error: grpc.aio.AioRpcError) -> NoReturn:
         match error.code():
-            case Code.RESOURCE_EXHAUSTED:
+            case Code.RESOURCE_EXHAUSTED if not _size_limit(error):
                 raise ThrottledError(self._message(error), retry_after_s(error)) from None
             case Code.UNAUTHENTICATED | Code.PERMISSION_DENIED:
                 raise UnauthorizedError(self._message(error)) from None
@@ -249,6 +256,12 @@ def retry_after_s(error: grpc.aio.AioRpcError) -> float | None:
             if detail.Unpack(retry):
                 return max(float(retry.retry_delay.seconds) + float(retry.retry_delay.nanos) / 1e9, 0.0)
     return None
+
+
+def _size_limit(error: grpc.aio.AioRpcError) -> int:
+    """Return the limit of bytes that a message exceeded, as the libraries of gRPC report it; 0 for other errors."""
+    found = TOO_LARGE.search(error.details() or "")
+    return int(found[1] or found[2]) if found else 0
 
 
 async def _ready(channel: grpc.aio.Channel) -> None:
