@@ -29,7 +29,7 @@ class Capabilities:
         snapshots: `snapshot` can be called.
         lookups: `lookup` can be called.
         read_lag_s: Reads may return a state that is this old, in seconds. 0: reads return all earlier writes.
-        max_batch: The largest number of items of one `write`.
+        max_batch: The largest number of items of one `write`. Draftline sends at most 1,000.
         atomic_batch: `write` with `atomic` applies all items or none.
     """
 

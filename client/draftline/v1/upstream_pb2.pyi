@@ -92,7 +92,7 @@ class DescribeResponse(_message.Message):
     read_lag_s: _builtins.float
     """Reads may return a state that is this old, in seconds. 0: reads return all earlier writes."""
     max_batch: _builtins.int
-    """The largest number of items in a Write. 0: 1."""
+    """The largest number of items in a Write. 0: 1. Draftline sends at most 1,000."""
     atomic_batch: _builtins.bool
     """Write with `atomic` applies all items or none."""
     def __init__(

@@ -13,7 +13,7 @@ LONGEST_ASKED_S = 3600.0  # that a system may ask to wait: after it one request 
 
 
 def asked_s(after_s: float | None) -> float:
-    """Return how long a system asked to wait, within limits; 0 if it did not ask, or for what is no duration."""
+    """Return how long a system asked to wait, within limits; 0 if it did not ask, or if that is not a duration."""
     return min(after_s, LONGEST_ASKED_S) if after_s is not None and after_s > 0.0 else 0.0
 
 

@@ -9,7 +9,6 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import TypeVar
 
 import uuid_utils
@@ -24,6 +23,7 @@ from ..driver_errors import RacedError
 from ..record_rows import limit_values
 from ..statements import load
 from ..transaction import Transaction
+from .answers import Resolved, in_turns
 from .attempts import keep_gone, lock
 from .oscillation import stop_oscillating
 from .specs import fields_json, policies_json
@@ -86,13 +86,12 @@ class Merges:
 
         async def work(transaction: Transaction) -> Sequence[MergeResult]:
             resolved = await self._resolved(transaction, bound.collection, answers, mark)
-            if needs_references and any(not is_linked for _, is_linked in resolved):
+            if needs_references and any(not each.is_linked for each in resolved):
                 await self._refuse_creations(transaction, bound.collection)
-            results: Sequence[MergeResult] = []
-            if resolved:
-                changed = [answer for answer, _ in resolved]
-                results = await self.merge_in(
-                    transaction, bound, changed, mark, is_ordered=is_ordered, keeps_recheck=keeps_recheck
+            results: list[MergeResult] = []
+            for part in in_turns(resolved, is_ordered=is_ordered):
+                results += await self.merge_in(
+                    transaction, bound, part, mark, is_ordered=is_ordered, keeps_recheck=keeps_recheck
                 )
             if and_then is not None:
                 await and_then(transaction)
@@ -126,16 +125,15 @@ class Merges:
 
     async def _resolved(
         self, transaction: Transaction, collection: str, answers: Sequence[Answer], mark: int | None
-    ) -> Sequence[tuple[Answer, bool]]:
-        """Return those answers that may change something, with their records, and whether each is linked.
+    ) -> Sequence[Resolved]:
+        """Return answers with their records. An answer that names its record is returned as it is.
 
-        An answer that names its record is returned as it is. Of several answers for one record, the last is returned.
         Raises ReadExpiredError.
         """
-        found = {each.record_id: (each, True) for each in answers if each.record_id}
+        found = [Resolved(each.record_id, each, True, False) for each in answers if each.record_id]
         unresolved = [each for each in answers if not each.record_id]
         if not unresolved:
-            return list(found.values())
+            return found
         values: dict[str, object] = {
             "tenant_id": self.tenant_id,
             "collection": collection,
@@ -151,10 +149,8 @@ class Merges:
             raise ReadExpiredError
         for answer, row in zip(unresolved, rows, strict=True):
             record_id = row["record_id"] if row["is_linked"] else new_record_id(row["record_id"], answer.remote_id)
-            found.pop(record_id, None)
-            if not row["is_unchanged"]:
-                found[record_id] = replace(answer, record_id=record_id), row["is_linked"]
-        return list(found.values())
+            found.append(Resolved(record_id, answer, row["is_linked"], row["is_unchanged"]))
+        return found
 
     async def merge_in(
         self,
