@@ -45,6 +45,7 @@ from support.servers import beside, cloned, run_sql, serving
 AUTHORITY = Authority("doctor")
 PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 24, 1, 2
 # Ports that another service on this machine does not use.
+AS_MIGRATOR = "serve and check as the role that migrated, or as a member of it"
 OWN = {"port": 0, "metrics_port": 0}
 
 
@@ -407,25 +408,36 @@ def test_user_who_did_not_migrate_is_warned(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("statement", "message"),
+    ("statement", "message", "fix"),
     [
-        ("REVOKE UPDATE ON draftline.draft FROM doctor_user", "may not read and write draft"),
-        ("REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA draftline FROM PUBLIC", "may not execute "),
+        ("REVOKE UPDATE ON draftline.draft FROM doctor_user", "may not read and write draft", AS_MIGRATOR),
+        ("REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA draftline FROM PUBLIC", "may not execute ", AS_MIGRATOR),
+        (
+            "REVOKE TEMPORARY ON DATABASE {name} FROM PUBLIC",
+            "may not create temporary tables",
+            "GRANT TEMPORARY ON DATABASE to the role",
+        ),
     ],
-    ids=["table", "functions"],
+    ids=["table", "functions", "temporary tables"],
 )
-def test_missing_privilege_is_named_by_serve_and_doctor(url: str, statement: str, message: str) -> None:
+def test_missing_privilege_is_named_by_serve_sync_and_doctor(
+    url: str, tmp_path: Path, statement: str, message: str, fix: str
+) -> None:
     granted = [f"GRANT ALL ON ALL {kind} IN SCHEMA draftline TO doctor_user" for kind in ("TABLES", "SEQUENCES")]
-    run_sql(url, "CREATE ROLE doctor_user LOGIN", "GRANT USAGE ON SCHEMA draftline TO doctor_user", *granted, statement)
+    granted.append(statement.format(name=urlsplit(url).path.removeprefix("/")))
+    run_sql(url, "CREATE ROLE doctor_user LOGIN", "GRANT USAGE ON SCHEMA draftline TO doctor_user", *granted)
+    endpoints = tmp_path / "upstreams.toml"
+    endpoints.touch()
     try:
         own = url.replace("draftline@", "doctor_user@")
         fault = examined(database_url=own).fault
-        assert fault["check"] == "privileges"
+        assert (fault["check"], fault["fix"]) == ("privileges", fix)
         assert message in fault["message"]
-        refused = invoked("serve", database_url=own, **OWN)
-        assert (refused.returncode, refused.stderr.count("\n")) == (1, 1), refused.stderr
-        assert f"the role of DRAFTLINE_DATABASE_URL {message}" in refused.stderr
-        assert refused.stderr.rstrip().endswith("serve and check as the role that migrated, or as a member of it")
+        for command in ("serve", "sync"):
+            refused = invoked(command, database_url=own, upstreams_file=endpoints, **OWN)
+            assert (refused.returncode, refused.stderr.count("\n")) == (1, 1), refused.stderr
+            assert f"the role of DRAFTLINE_DATABASE_URL {message}" in refused.stderr
+            assert refused.stderr.rstrip().endswith(fix)
     finally:
         run_sql(url, "DROP OWNED BY doctor_user", "DROP ROLE doctor_user")
 

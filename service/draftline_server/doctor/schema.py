@@ -6,7 +6,7 @@ from ..domain.errors import OutOfReachError
 from ..ops import revisions
 from ..ops.schema_functions import differing
 from ..store.database import Database
-from ..store.revision import PRIVILEGES_FIX, find_revision, privileges_problem
+from ..store.revision import find_revision, privileges_problem
 from ..store.schema_parts import find_in, missing_indexes, missing_parts, some
 from ..store.schema_problems import NOT_MIGRATED, SchemaError
 from ..store.statements import load
@@ -56,9 +56,8 @@ async def _parts(opened: Database, needed: str) -> Finding:
 
 
 async def privileges(opened: Database) -> Finding:
-    problem = await privileges_problem(opened)
-    if problem:
-        return fault("privileges", problem, PRIVILEGES_FIX)
+    if missing := await privileges_problem(opened):
+        return fault("privileges", *missing)
     found = (await opened.fetch(SQL["may_keep_log"], {}))[0]
     if found["may"]:
         return ok("privileges", f"{found['name']} owns the tables")

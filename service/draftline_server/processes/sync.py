@@ -18,7 +18,7 @@ from ..settings import Settings
 from ..store.database import Database
 from ..store.json_schema.pool import Schemas
 from ..store.notifications import Notifications
-from ..store.revision import check_revision
+from ..store.revision import check_privileges, check_revision
 from ..sync.counters import SyncCounters
 from ..sync_metrics import SyncBacklog, SyncMetrics
 from ..sync_workers import sync_runner
@@ -40,6 +40,7 @@ async def run(settings: Settings, url: str, revision: str, *, started: Callable[
     await database.open(checked=True)
     try:
         await check_revision(database, revision)
+        await check_privileges(database)
         database.expect_revision(revision)
         counters, backlog, reachable = SyncCounters(), SyncBacklog(database), Reachable(database)
         metrics = _metrics(database, reachable, SyncMetrics(counters, backlog))

@@ -29,6 +29,7 @@ CONNECTIONS_FIX = (
     "database"
 )
 PRIVILEGES_FIX = "serve and check as the role that migrated, or as a member of it"
+FIXES = {"create": "GRANT TEMPORARY ON DATABASE to the role"}  # the owner of the tables may lack this one as well
 
 
 async def check_revision(database: Database, needed: str) -> None:
@@ -54,19 +55,20 @@ async def check_server(database: Database) -> None:
 
 
 async def check_privileges(database: Database) -> None:
-    """Raise SchemaError unless the role may read and write all tables, and execute all functions."""
-    problem = await privileges_problem(database)
-    if problem:
-        raise SchemaError(f"{problem}: {PRIVILEGES_FIX}")
+    """Raise SchemaError unless the role may use all tables and functions, and create temporary tables."""
+    if found := await privileges_problem(database):
+        problem, fix = found
+        raise SchemaError(f"{problem}: {fix}")
 
 
-async def privileges_problem(database: Database) -> str:
-    """Return a sentence about the tables and functions that the role may not use; empty if it may use all."""
-    missing = [row["name"] for row in await database.fetch(SQL["missing_privileges"], {}, idempotent=True)]
-    if not missing:
-        return ""
-    verb = "execute" if missing[0].endswith("()") else "read and write"
-    return f"the role of DRAFTLINE_DATABASE_URL may not {verb} {some(missing)}"
+async def privileges_problem(database: Database) -> tuple[str, str] | None:
+    """Return a sentence about what the role may not do, and its fix; None if it may do all that a service does."""
+    rows = await database.fetch(SQL["missing_privileges"], {}, idempotent=True)
+    if not rows:
+        return None
+    action = rows[0]["action"]
+    names = some([row["name"] for row in rows if row["action"] == action])
+    return f"the role of DRAFTLINE_DATABASE_URL may not {action} {names}", FIXES.get(action, PRIVILEGES_FIX)
 
 
 async def find_revision(database: Database) -> str | None:

@@ -70,8 +70,9 @@ WHERE name NOT IN (SELECT name FROM existing) AND to_regclass('draftline.' || qu
 ORDER BY name
 
 -- name: missing_privileges
--- Return the tables, sequences and functions of the service that the user may not use in full, tables first.
-(SELECT relname::text AS name
+-- Return the tables, sequences and functions of the service that the user may not use in full, and with each what it
+-- may not do. Imports and builds of entries create temporary tables.
+(SELECT relname::text AS name, 'read and write' AS action
 FROM pg_class
 WHERE relnamespace = CAST('draftline' AS regnamespace) AND relname <> 'alembic_version'
   AND CASE relkind
@@ -82,7 +83,10 @@ WHERE relnamespace = CAST('draftline' AS regnamespace) AND relname <> 'alembic_v
   END
 ORDER BY relname)
 UNION ALL
-(SELECT DISTINCT concat(proname, '()')
+(SELECT DISTINCT concat(proname, '()'), 'execute'
 FROM pg_proc
 WHERE pronamespace = CAST('draftline' AS regnamespace) AND NOT has_function_privilege(oid, 'EXECUTE')
 ORDER BY 1)
+UNION ALL
+SELECT 'temporary tables', 'create'
+WHERE NOT has_database_privilege(current_database(), 'TEMPORARY')
