@@ -26,6 +26,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }  # fmt: skip
     for name, content in contents.items():
         (made / name).write_bytes(content)
+    for name, mode, content in (
+        ("empty", 0o600, b""), ("pgpass", 0o600, b"# of films\n\ndb:5432:*:ada:p\\:w:x\n"), ("shared", 0o640, b"*:*:*:*:pw\n"),
+        ("short", 0o600, b"*:*:*:*:pw\n*:*:ada:hush\n"), ("bytes", 0o400, b"*:*:*:*:\xff\n"),
+    ):  # fmt: skip
+        (made / name).write_bytes(content)
+        (made / name).chmod(mode)
     return made
 
 
@@ -38,7 +44,7 @@ def _home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     "query",
-    ["sslrootcert=@/root", "sslcert=@/own.crt&sslkey=@/own.key", "service=films", "passfile=@/empty"],
+    ["sslrootcert=@/root", "sslcert=@/own.crt&sslkey=@/own.key", "service=films", "passfile=@/empty", "passfile=@/pgpass"],
 )
 def test_right_file_is_passed_on(folder: Path, query: str) -> None:
     given = query.replace("@", str(folder))
@@ -67,6 +73,9 @@ def test_authorities_of_the_system_are_found_and_demand_full_verification(folder
         ("service=nothing", "parameter service: @/services has no section [nothing]"),
         ("ssl=1", "parameter ssl: only ssl=true is known"),
         ("passfile=@/nothing%00", "is not a valid URL"),
+        ("passfile=@/shared", "parameter passfile: other users may read @/shared, so it would be ignored: chmod 600"),
+        ("passfile=@/short", "parameter passfile: line 2 of @/short is not host:port:database:user:password"),
+        ("passfile=@/bytes", "parameter passfile: @/bytes is not UTF-8"),
     ],
 )
 def test_wrong_file_is_named(folder: Path, query: str, sentence: str) -> None:

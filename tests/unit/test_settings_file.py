@@ -94,6 +94,7 @@ def test_file_is_named_by_a_flag_or_a_variable(folder: Path) -> None:
         ("enable_partial_updates = 2", "DRAFTLINE_ENABLE_PARTIAL_UPDATES: '2' is not true or false"),
         ("port = 1\nport = 2", "is not TOML: Cannot overwrite a value"),
         ('database_url = "postgresql://u:secret@h/d"', "a password does not belong here"),
+        ('database_url = "postgresql://u:secret@[::1/d"', "a password does not belong here"),
         ('database_url = "postgresql://u@h/d?password=secret"', "a password does not belong here"),
     ],
 )

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import configparser
 import os
+import re
 import ssl
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
 _FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl", "passfile")
+PASSWORD_FIELDS = 5
+_COLON = re.compile(r"(?<!\\):")
 _FOLDER = Path("~/.postgresql")
 _SYSTEM_AUTHORITIES = (
     "/etc/ssl/certs/ca-certificates.crt",
@@ -40,6 +44,8 @@ def check_files(given: Mapping[str, str]) -> None:
             _check_readable(name, Path(given[name]).expanduser())
     _check_authorities(given)
     _check_pair(given)
+    if given.get("passfile"):
+        _check_passwords(Path(given["passfile"]).expanduser())
     if given.get("service"):
         _check_service(given["service"])
 
@@ -88,6 +94,22 @@ def _check_pair(given: Mapping[str, str]) -> None:
             f"parameters sslcert and sslkey: {certificate} and {key} cannot be used together; both must be in PEM "
             "format, and an encrypted key needs sslpassword"
         ) from error
+
+
+def _check_passwords(file: Path) -> None:
+    """Raise ValueError if the driver would ignore the file of passwords, or fail at a line of it."""
+    if file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise ValueError(f"parameter passfile: other users may read {file}, so it would be ignored: chmod 600 {file}")
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise ValueError(f"parameter passfile: {file} is not UTF-8") from None
+    for number, line in enumerate(map(str.strip, lines), start=1):
+        if line and not line.startswith("#") and len(_COLON.split(line)) < PASSWORD_FIELDS:
+            raise ValueError(
+                f"parameter passfile: line {number} of {file} is not host:port:database:user:password, in which a : "
+                "of a value is written \\:"
+            )
 
 
 def _check_service(name: str) -> None:

@@ -10,14 +10,17 @@ The environment overrides the file, and flags of the command line override both.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from difflib import get_close_matches
 from pathlib import Path
 from types import NoneType
 from typing import Any, get_args
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from .variables import PREFIX, RENAMED, SETTINGS
+
+_AUTHORITY_END = re.compile(r"[/?#]")
 
 DEFAULT_FILE = Path("draftline.toml")
 
@@ -52,8 +55,8 @@ def by_group(values: dict[str, Any]) -> dict[str, Any]:
 
 def reject_password(url: str, source: str) -> None:
     """Raise SettingsFileError if a database URL has a password, which belongs in a file that only the service reads."""
-    parts = urlsplit(url)
-    if parts.password or "password" in parse_qs(parts.query):
+    account = _AUTHORITY_END.split(url.partition("://")[2])[0].rpartition("@")[0]
+    if account.partition(":")[2] or "password" in parse_qs(url.partition("?")[2]):
         raise SettingsFileError(
             f"{source}: a password does not belong here: write it to a file that only the service can read, and name "
             "that in the URL, ?passfile=/path (as in libpq), or set DRAFTLINE_DATABASE_URL"
