@@ -22,12 +22,15 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import is_dataclass
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
+from pathlib import PurePath
 from typing import Any, Literal
 from uuid import UUID
 
@@ -59,6 +62,8 @@ _HINTS: tuple[tuple[type | tuple[type, ...], str], ...] = (
     ((set, frozenset), "write sorted(value) or list(value)"),
     (timedelta, "write value.total_seconds(), or a text"),
     (time, "write value.isoformat()"),
+    ((deque, range, Iterator), "write list(value)"),
+    (PurePath, "write str(value)"),
 )
 
 
@@ -240,8 +245,10 @@ def _text(value: object) -> str:
         return _timestamp(value)
     if isinstance(value, date):
         return value.isoformat()
-    hint = next((f": {hint}" for types, hint in _HINTS if isinstance(value, types)), "")
-    raise _RejectedError(TypeError, f"{type(value).__name__} is not a JSON type{hint}")
+    hint = next((hint for types, hint in _HINTS if isinstance(value, types)), "")
+    if is_dataclass(value) and not isinstance(value, type):
+        hint = "write dataclasses.asdict(value), or use a typed collection"
+    raise _RejectedError(TypeError, f"{type(value).__name__} is not a JSON type" + (hint and f": {hint}"))
 
 
 def _timestamp(value: datetime) -> str:

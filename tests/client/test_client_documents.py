@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import dataclass
 from decimal import Decimal
 from enum import IntEnum
+from pathlib import PurePath
 
 import pytest
 from draftline.documents import MAX_DEPTH, content_of, decode, document, encode
@@ -116,10 +118,30 @@ def test_key_that_is_not_a_string_is_rejected(content: dict[object, object]) -> 
         encode(content)
 
 
-@pytest.mark.parametrize("value", [object(), {1, 2}, b"bytes", 1j])
-def test_value_of_another_type_is_refused(value: object) -> None:
-    with pytest.raises(TypeError, match="is not a JSON type"):
-        encode({"a": value})
+@dataclass
+class Point:
+    x: int
+
+
+@pytest.mark.parametrize(
+    ("value", "hint"),
+    [
+        (object(), ""),
+        (1j, ""),
+        (b"bytes", ": encode it as text first"),
+        ({1, 2}, ": write sorted(value) or list(value)"),
+        (iter([1]), ": write list(value)"),
+        (range(2), ": write list(value)"),
+        (PurePath("a"), ": write str(value)"),
+        (Point(1), ": write dataclasses.asdict(value), or use a typed collection"),
+        (Point, ""),
+    ],
+    ids=repr,
+)
+def test_value_of_another_type_is_refused_with_what_to_write(value: object, hint: str) -> None:
+    with pytest.raises(TypeError, match="at /a/0: ") as refused:
+        encode({"a": [value]})
+    assert f" is not a JSON type{hint}" in str(refused.value)
 
 
 def test_lone_surrogate_is_refused() -> None:

@@ -27,8 +27,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, content in contents.items():
         (made / name).write_bytes(content)
     for name, mode, content in (
-        ("empty", 0o600, b""), ("pgpass", 0o600, b"# of films\n\ndb:5432:*:ada:p\\:w:x\n"), ("shared", 0o640, b"*:*:*:*:pw\n"),
-        ("short", 0o600, b"*:*:*:*:pw\n*:*:ada:hush\n"), ("bytes", 0o400, b"*:*:*:*:\xff\n"),
+        ("empty", 0o600, b""), ("pgpass", 0o600, b"# of films\n\ndb:5432:*:ada:p\\:w:x\n"),
+        ("shared", 0o640, b"*:*:*:*:pw\n"), ("short", 0o600, b"*:*:*:*:pw\n*:*:ada:hush\n"),
+        ("bytes", 0o400, b"*:*:*:*:\xff\n"),
     ):  # fmt: skip
         (made / name).write_bytes(content)
         (made / name).chmod(mode)
@@ -44,7 +45,13 @@ def _home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     "query",
-    ["sslrootcert=@/root", "sslcert=@/own.crt&sslkey=@/own.key", "service=films", "passfile=@/empty", "passfile=@/pgpass"],
+    [
+        "sslrootcert=@/root",
+        "sslcert=@/own.crt&sslkey=@/own.key",
+        "service=films",
+        "passfile=@/empty",
+        "passfile=@/pgpass",
+    ],
 )
 def test_right_file_is_passed_on(folder: Path, query: str) -> None:
     given = query.replace("@", str(folder))
