@@ -11,7 +11,9 @@ from draftline.v1 import error_reason_pb2
 from draftline_server.domain import errors
 from draftline_server.domain.errors import DraftlineError, InvalidFieldError, OverloadedError
 from draftline_server.rpc.status import CODES, internal_error, status_of
+from draftline_server.store.driver_errors import UnforeseenError
 from google.rpc import error_details_pb2
+from support.log_capture import logged
 
 PROTO = Path(__file__).parents[2] / "protos" / "draftline" / "v1" / "error_reason.proto"
 PREFIX = "ERROR_REASON_"
@@ -102,3 +104,15 @@ def test_unexpected_error_tells_nothing_of_its_cause() -> None:
     assert status.code == grpc.StatusCode.INTERNAL.value[0]
     assert "secret" not in str(status)
     assert error.metadata["incident_id"] in status.message
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "hint"), [("42501", "connect as the role that migrated"), ("XX001", "check"), ("23505", None)]
+)
+def test_unexpected_error_that_the_database_causes_is_logged_with_its_fix(sqlstate: str, hint: str | None) -> None:
+    with logged() as events:
+        internal_error(UnforeseenError(sqlstate, ""), "draftline.v1.ContentService.GetContent")
+    (event,) = events
+    assert event.get("sqlstate") == (sqlstate if hint else None)
+    assert event.get("hint", "").startswith(hint or "")
+    assert ("hint" in event) is (hint is not None)

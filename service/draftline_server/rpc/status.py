@@ -15,6 +15,8 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from ..domain.errors import ConflictError, DraftlineError, OverloadedError, UnexpectedError
+from ..store.driver_errors import UnforeseenError
+from ..store.rejections import known_fix
 
 DOMAIN = "draftline"
 DETAILS_KEY = "grpc-status-details-bin"
@@ -152,7 +154,10 @@ def _bad_request(fields: Sequence[tuple[str, str]], room: int) -> error_details_
 def internal_error(error: BaseException, method: str) -> DraftlineError:
     """Log an internal error and return an error for the caller that contains only its incident id."""
     incident = uuid.uuid4().hex
-    structlog.get_logger().error("unexpected_error", method=method, incident_id=incident, exc_info=error)
+    advice = {}
+    if isinstance(error, UnforeseenError) and (fix := known_fix(error.sqlstate)):
+        advice = {"sqlstate": error.sqlstate, "hint": fix}
+    structlog.get_logger().error("unexpected_error", method=method, incident_id=incident, **advice, exc_info=error)
     return UnexpectedError(
         f"internal error (incident {incident}); the server's log has the details", incident_id=incident
     )
