@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import random
+import string
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 from draftline.upstreams import Applied, Exists, FieldMapping, Page, Refused, RemoteRecord, UnreachableError
+from draftline_server.domain.errors import InvalidFieldError
+from draftline_server.store.sync.decisions import SyncDecisions
 from draftline_server.sync.conversion import to_settlement
 from draftline_server.sync.push import Push
 from draftline_server.upstreams.field_mapping import FieldTranslator
@@ -137,6 +141,30 @@ async def test_page_with_an_id_that_cannot_be_stored_is_logged(database_url: str
         with logged() as events, pytest.raises(UnreachableError, match="UnstorableIdError"):
             await world.pull(snapshot=True)
         assert [each["reason"] for each in events if each["event"] == "sync_failed"] == ["UnstorableIdError"]
+
+
+async def test_id_that_is_too_long_for_an_index_is_an_unknown_outcome_and_stops_a_read(database_url: str) -> None:
+    """Settle the other writes of the batch, and say in the log why the collection is not read."""
+    long = "".join(random.Random(1).choices(string.ascii_letters, k=3_000))  # does not compress
+    async with connected(database_url) as database:
+        world = SyncWorld(database, "acme")
+        await world.bind()
+        for record_id in ("bad", "good"):
+            await world.create(record_id, {"n": 1})
+        await world.worker._attempts.sweep(COLLECTION)
+        attempts = await world.worker._attempts.prepare(world.bound, ["bad", "good"], 60.0)
+        now, capabilities = await database.now(), world.system.capabilities
+        outcomes = Applied(long), Applied("r-1", "1")
+        settlements = [to_settlement(*each, capabilities, now) for each in zip(attempts, outcomes, strict=True)]
+        await database.transact(lambda each: world.worker._attempts.settle(each, COLLECTION, settlements))
+        assert {each: row["state"] for each, row in (await world.states()).items()} == {"bad": "FAILED", "good": "IDLE"}
+        world.system.insert({"n": 1}, long)
+        with logged() as events, pytest.raises(UnreachableError, match="UnstorableIdError"):
+            await world.pull(snapshot=True)
+        assert [each["reason"] for each in events if each["event"] == "sync_failed"] == ["UnstorableIdError"]
+        decisions = SyncDecisions(database, world.specs, world.stores.limits)
+        with pytest.raises(InvalidFieldError, match="1500 bytes"):
+            await database.transact(lambda each: decisions.link(each, world.actor("ada"), COLLECTION, "bad", long))
 
 
 @CHARACTERS

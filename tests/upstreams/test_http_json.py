@@ -107,7 +107,7 @@ async def outcome(write: WriteItem, reply: Reply, **named: Any) -> Outcome:
         (DELETE, (412, {}, PART), Stale(RECORD)),
         (UPDATE, (408, {}, b""), Unknown("status 408")),
         (UPDATE, (500, {}, b""), Unknown("status 500")),
-        (UPDATE, (503, {"retry-after": "5"}, b""), Unknown("status 503")),
+        (UPDATE, (503, {"retry-after": "5"}, b""), Unknown("status 503", 5.0)),
         (UPDATE, CUT, Unknown("the connection failed (RemoteProtocolError)")),
         (UPDATE, (400, {}, b"<html>"), Refused("HTTP_400", "the upstream responded with status 400")),
         (
@@ -525,3 +525,36 @@ async def test_template_that_leaves_the_base_url_is_rejected(resource: dict[str,
         async with opened([], resource=resource):
             pass
     assert str(raised.value) == f"endpoint 'api': {problem}"
+
+
+LOOPS: dict[str, tuple[dict[str, Any], Any]] = {
+    "to itself": ({"next": "/next"}, lambda request: {"items": [PART], "next": request.path}),
+    "between two": (
+        {"next": "/next"},
+        lambda request: {"items": [PART], "next": "?b" if request.path.endswith("?a") else "?a"},
+    ),
+    "an offset that is ignored": ({"url": "parts?at={offset}", "offset": True}, lambda _: {"items": [PART]}),
+}
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+async def test_pages_that_never_end_are_an_error(loop: str) -> None:
+    """Stop at a page that was read before, in place of reading for good."""
+    paging, body = LOOPS[loop]
+    paging = {"url": "parts", "items": "/items", **paging}
+    script = lambda request: (200, {}, body(request))  # noqa: E731
+    async with opened(script, resource={"list": paging, "changes": paging}) as (upstream, server):
+        for read in (upstream.snapshot, upstream.changes):
+            with pytest.raises(UnreachableError, match=r"same items|read before"):
+                [page async for page in read("parts", None)]
+        assert len(server.requests) < 10
+
+
+async def test_read_that_is_unavailable_for_a_time_is_tried_after_it() -> None:
+    """Obey Retry-After with status 503 as with 429."""
+    async with opened([(503, {"retry-after": "7"}, b""), (503, {}, b"")]) as (upstream, _):
+        with pytest.raises(ThrottledError) as raised:
+            await upstream.lookup("parts", ["p-1"])
+        assert raised.value.after_s == 7.0
+        with pytest.raises(UnreachableError):
+            await upstream.lookup("parts", ["p-1"])

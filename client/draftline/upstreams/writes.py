@@ -149,9 +149,13 @@ class NotTaken:
 
 @dataclass(frozen=True)
 class Unknown:
-    """The write may have been applied, or may be applied later: the response was lost, or was an error."""
+    """The write may have been applied, or may be applied later: the response was lost, or was an error.
+
+    `after_s` is the time to wait before any other request, if the system gave it.
+    """
 
     message: str = ""
+    after_s: float | None = None
 
 
 Outcome = Applied | Exists | Stale | Gone | Refused | NotTaken | Unknown

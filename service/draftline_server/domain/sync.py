@@ -17,6 +17,7 @@ DEFAULT_SNAPSHOT_INTERVAL_S = 86_400
 MAX_DELETIONS = 50  # of one snapshot, or DELETED_SHARE of the records if that is more
 DELETED_SHARE = 0.05
 MAX_BACKOFF_S = 600.0
+MAX_REMOTE_ID_BYTES = 1_500  # in UTF-8: with the names of the tenant and the collection it fits into an index
 MAX_ID_LENGTH = 128  # characters of the id of a record
 
 

@@ -26,6 +26,7 @@ from draftline.upstreams import (
     Refused,
     RemoteRecord,
     Stale,
+    Unknown,
     Update,
     Write,
     WriteItem,
@@ -34,7 +35,16 @@ from draftline.upstreams import (
 from ..domain.content import Limits, check_value
 from ..domain.edits import format_pointer
 from ..domain.errors import DraftlineError
-from ..domain.sync import Answer, Attempt, BoundCollection, Effect, Op, Settlement, backoff_s
+from ..domain.sync import (
+    MAX_REMOTE_ID_BYTES,
+    Answer,
+    Attempt,
+    BoundCollection,
+    Effect,
+    Op,
+    Settlement,
+    backoff_s,
+)
 from .breaker import asked_s
 
 # What a document may contain that the database cannot store: NUL, and numbers with very many digits.
@@ -138,14 +148,15 @@ def storable(text: str) -> str:
     return text.replace("\0", "").encode(errors="ignore").decode()
 
 
-def _is_storable_id(remote_id: str) -> bool:
-    return bool(remote_id) and remote_id == storable(remote_id)
+def is_storable_id(remote_id: str) -> bool:
+    """Return whether the database can store a remote id."""
+    return bool(remote_id) and remote_id == storable(remote_id) and len(remote_id.encode()) <= MAX_REMOTE_ID_BYTES
 
 
 def to_settlement(attempt: Attempt, outcome: Outcome, capabilities: Capabilities, now: datetime) -> Settlement:
     """Return what the outcome of an attempt changes. `now`: the time by the database's clock."""
     match outcome:
-        case Applied() if not _is_storable_id(outcome.remote_id):
+        case Applied() if not is_storable_id(outcome.remote_id):
             problem = error_json("OUTCOME_UNKNOWN", "the upstream applied the write, but returned no valid id")
             return Settlement(attempt.record_id, attempt.attempt_id, Effect.LOST, error=problem)
         case Applied():
@@ -155,7 +166,7 @@ def to_settlement(attempt: Attempt, outcome: Outcome, capabilities: Capabilities
             )
         case Exists():
             found = outcome.record.remote_id if outcome.record is not None else ""
-            remote_id = found if _is_storable_id(found) else None
+            remote_id = found if is_storable_id(found) else None
             problem = error_json("EXISTS", "the upstream has such a record already, and did not return its id")
             return Settlement(attempt.record_id, attempt.attempt_id, Effect.READ, remote_id, error=problem)
         case Stale() | Gone():
@@ -171,5 +182,6 @@ def to_settlement(attempt: Attempt, outcome: Outcome, capabilities: Capabilities
     if attempt.op is Op.CREATE and not capabilities.idempotency_keys_s and not capabilities.client_reference:
         problem = error_json("OUTCOME_UNKNOWN", "the response to the creation was lost; link the record, or retry it")
         return Settlement(attempt.record_id, attempt.attempt_id, Effect.LOST, error=problem)
-    next_at = now + timedelta(seconds=backoff_s(attempt.tries))
+    wait_s = asked_s(outcome.after_s) if isinstance(outcome, Unknown) else 0.0
+    next_at = now + timedelta(seconds=max(wait_s, backoff_s(attempt.tries)))
     return Settlement(attempt.record_id, attempt.attempt_id, Effect.UNKNOWN, next_at=next_at)

@@ -23,7 +23,7 @@ from ..store.sync.merges import CreationsOutError, Merges, ReadExpiredError
 from ..store.sync.progress import PulledCollection, PullProgress
 from ..store.transaction import Transaction
 from .breaker import asked_s
-from .conversion import storable, to_answer
+from .conversion import is_storable_id, to_answer
 from .push import MAX_LOOKED_UP, Push, SuspendedError, unexpected
 from .sending import Link
 
@@ -35,7 +35,7 @@ BUCKETS = 256
 
 
 class UnstorableIdError(Exception):
-    """A record of the upstream has an id with a NUL or a lone surrogate, which the database cannot store."""
+    """A record of the upstream has an id that the database cannot store, such as one with a NUL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +162,7 @@ class Pull:
             if cursor is not None:
                 await self._progress.store_cursor(transaction, bound.collection, cursor)
 
-        if any(each.remote_id != storable(each.remote_id) for each in page.records):
+        if not all(is_storable_id(each.remote_id) for each in page.records):
             raise unexpected(UnstorableIdError(), self._progress.tenant_id, self._progress.upstream)
         answers = [to_answer(each) for each in page.records]
         chunks = [answers[start : start + CHUNK] for start in range(0, len(answers), CHUNK)] or [[]]

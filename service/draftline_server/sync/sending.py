@@ -84,8 +84,9 @@ class Sender:
     async def _note(self, collection: str, outcomes: Sequence[Outcome]) -> None:
         """Tell the breaker whether the upstream was reached. If it is again, everything that waits for it is due."""
         breaker = self._link.breaker
-        if all(isinstance(each, Unknown) for each in outcomes):
-            breaker.failed()
+        unknown = [each for each in outcomes if isinstance(each, Unknown)]
+        if len(unknown) == len(outcomes):
+            breaker.failed(max(asked_s(each.after_s) for each in unknown))
         elif throttled := [each.after_s for each in outcomes if isinstance(each, NotTaken)]:
             breaker.failed(max(map(asked_s, throttled)) or 1.0)
         elif breaker.succeeded():

@@ -19,7 +19,7 @@ from ...domain.errors import (
     VersionMismatchError,
 )
 from ...domain.records import Actor
-from ...domain.sync import Answer, Policies, Policy, PolicyRule
+from ...domain.sync import MAX_REMOTE_ID_BYTES, Answer, Policies, Policy, PolicyRule
 from ...domain.sync_records import Decision
 from ..collections.cache import CollectionSpecs
 from ..database import Database
@@ -66,6 +66,8 @@ class SyncDecisions:
             "tenant_id": actor.tenant_id, "collection": collection, "record_id": record_id, "remote_id": remote_id,
             "now": await transaction.now(),
         }  # fmt: skip
+        if len(remote_id.encode()) > MAX_REMOTE_ID_BYTES:
+            raise InvalidFieldError.of("remote_id", f"must not be longer than {MAX_REMOTE_ID_BYTES} bytes of UTF-8")
         sync = await _sync_of(transaction, values)
         merges = self._merges(actor, sync)
         await merges.hold_declaration(transaction, collection)

@@ -46,7 +46,7 @@ class Outcomes:
         if status in NOT_ABOUT_A_RECORD or 300 <= status < 400 or (status == 404 and isinstance(item.write, Create)):
             raise self._requests.error(response)
         if status == 202 or status in (408, 499) or status >= 500:
-            return Unknown(f"status {status}")
+            return Unknown(f"status {status}", retry_after_s(response))
         if 200 <= status < 300:
             return self._applied(item, response, body, wrapped)
         if status in (404, 410):

@@ -125,7 +125,10 @@ class Reads:
     async def _pages(self, paging: Paging, url: str, cursor: str = "", count: int = 0) -> AsyncIterator[_Fetched]:
         """Yield each page with the URL of the following one. `cursor` stays the same if pages are numbered."""
         following: str | None = url
+        seen: set[int] = set()  # hashes of the URLs that were read
+        previous: list[Any] = []
         while following is not None:
+            seen.add(hash(following))
             body, response = await self._requests.read_page(following, self._resource.headers)
             items = at(body, paging.items)
             if not isinstance(items, list):
@@ -133,8 +136,11 @@ class Reads:
             count += len(items)
             fetched = _Fetched(following, response, body, items, count)
             fetched.following = following = self._following(paging, fetched, cursor)
-            if following == fetched.url:
-                raise UnreachableError("the link to the next page leads to the same page")
+            if following is not None and hash(following) in seen:
+                raise UnreachableError("the link to the next page leads to a page that was read before")
+            if paging.offset and items and items == previous:
+                raise UnreachableError("two pages have the same items: the upstream ignores the offset")
+            previous = items
             yield fetched
 
     def _following(self, paging: Paging, page: _Fetched, cursor: str) -> str | None:

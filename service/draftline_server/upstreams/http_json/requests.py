@@ -73,8 +73,9 @@ class Requests:
         problem = f"the upstream responded with status {response.status}"
         if response.status in (401, 403):
             return UnauthorizedError(problem)
-        if response.status == 429:
-            return ThrottledError(problem, retry_after_s(response))
+        after_s = retry_after_s(response)
+        if response.status == 429 or (response.status == 503 and after_s is not None):
+            return ThrottledError(problem, after_s)
         return UnreachableError(problem)
 
     def without_secrets(self, text: str) -> str:

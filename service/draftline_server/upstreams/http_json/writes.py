@@ -29,7 +29,7 @@ from ..field_mapping import UnmappableError, put
 from ..http_client import Response, ResponseLostError
 from .outcomes import Outcomes
 from .representation import Representation, at, decode, quoted
-from .requests import Requests
+from .requests import Requests, retry_after_s
 from .urls import InvalidUrlError, expand
 
 OPERATIONS = {"Create": "create", "Update": "update", "Delete": "delete"}
@@ -210,7 +210,8 @@ class Writes:
                 raise BatchRefusedError(self._outcomes.hidden(self._representation.refused(response.status, body)))
             if 300 <= response.status < 500:
                 raise self._requests.error(response)
-            return [Unknown(f"status {response.status}, without a result for each item")] * len(sent)
+            problem = f"status {response.status}, without a result for each item"
+            return [Unknown(problem, retry_after_s(response))] * len(sent)
         outcomes: list[Outcome] = []
         for (index, _), result in zip(sent, results, strict=True):
             status = at(result, batch.status)
