@@ -12,6 +12,7 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import unquote
 
 import httpx
 import pytest
@@ -313,6 +314,26 @@ async def test_cursor_of_changes_is_the_largest_time_less_the_overlap() -> None:
         "/v2/parts?since=2026-11-29T11%3A59%3A00%2B01%3A00",
     ]
     assert later.cursor == page.cursor
+
+
+@pytest.mark.parametrize(
+    ("time", "since"),
+    [
+        ("2039-01-01T00:00:00Z", "2026-11-29T11:00:00Z"),
+        ("2039-01-01T00:00:00+01:00", "2026-11-29T11:00:00Z"),
+        ("2039-01-01T00:00:00", "2026-11-30T11:00:00Z"),
+        ("2026-11-29T11:00:00.5+01:00", "2026-11-29T11:00:00.500000+01:00"),
+    ],
+)
+async def test_time_in_the_future_is_no_cursor(time: str, since: str) -> None:
+    """Read from the present of the API on after an item of a wrong clock."""
+    changes = {"url": "parts?since={cursor}", "items": "/items", "updated": "/at", "overlap_s": 0}
+    date = {"date": "Sun, 29 Nov 2026 11:00:00 GMT"}
+    script: list[Reply] = [(200, date, {"items": [{**PART, "at": time}]}), (200, date, {"items": []})]
+    async with opened(script, resource={"changes": changes}) as (upstream, server):
+        (page,) = [each async for each in upstream.changes("parts", None)]
+        assert [each async for each in upstream.changes("parts", page.cursor)]
+    assert unquote(server.requests[1].path) == f"/v2/parts?since={since}"
 
 
 async def test_number_as_cursor_stays_a_number() -> None:

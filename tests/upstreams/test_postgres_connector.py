@@ -182,6 +182,25 @@ async def test_row_with_an_older_time_is_found_within_the_overlap(url: str, tabl
     assert (seen, again) == ({"first"}, {"first", "late"})
 
 
+@pytest.mark.parametrize("zone", ["timestamptz", "timestamp"])
+async def test_row_with_a_time_in_the_future_hides_no_later_change(url: str, table: str, zone: str) -> None:
+    """Read rows that change after a row of a wrong clock, also after a snapshot."""
+    run_sql(url, f"ALTER TABLE {table} ADD stamped {zone}")
+    insert = f"INSERT INTO {table} (id, n, stamped) VALUES ($1, 1, now() + $2::text::interval)"
+    connection = await asyncpg.connect(url)
+    try:
+        async with opened(url, table, updated="stamped", overlap_s=2 * 86_400) as upstream:
+            await connection.execute(insert, "wrong", "10 years")
+            _, cursor = await changed(upstream, None)
+            pages = [page async for page in upstream.snapshot("parts", None)]
+            await connection.execute(insert, "right", "0")
+            for start in (cursor, pages[-1].changes_cursor):
+                seen, _ = await changed(upstream, start)
+                assert "right" in seen
+    finally:
+        await connection.close()
+
+
 async def test_error_says_what_is_wrong_without_the_password(url: str, table: str) -> None:
     async with opened(url, "nothing") as upstream:
         with pytest.raises(UnreachableError, match=r"there is no table public\.nothing"):

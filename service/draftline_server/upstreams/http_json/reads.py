@@ -94,7 +94,7 @@ class Reads:
         """Return the position after a page."""
         if paging.updated:
             latest = max([before.updated, *_updated(page.items, paging.updated)], key=_comparable)
-            return Token(updated=latest)
+            return Token(updated=_not_in_future(latest, page.response))
         if paging.delta and page.following is None and (link := at(page.body, paging.delta)) is not None:
             return Token(url=follow(self._base_url, page.url, link))
         if paging.cursor and (value := at(page.body, paging.cursor)) is not None:
@@ -210,13 +210,32 @@ def _earlier(text: str, overlap_s: float) -> str:
     return result.replace("+00:00", "Z") if text.endswith(("Z", "z")) or "+" not in text else result
 
 
+def _now(response: Response) -> datetime | None:
+    """Return the time by the clock of the API; None if the response does not have it."""
+    try:
+        return email.utils.parsedate_to_datetime(response.headers["date"]).astimezone(UTC)
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _not_in_future(text: str, response: Response) -> str:
+    """Return a value of `updated`, but no time after the present: items that change from now on would be before it.
+
+    A time without an offset may be the local time of a writer.
+    """
+    moment, now = None if _number(text) is not None else _moment(text), _now(response)
+    if moment is None or now is None:
+        return text
+    is_local = datetime.fromisoformat(text).tzinfo is None
+    latest = now + timedelta(days=1) if is_local else now
+    if moment <= latest:
+        return text
+    return latest.replace(tzinfo=None).isoformat() if is_local else latest.isoformat().replace("+00:00", "Z")
+
+
 def _start(items: list[Any], response: Response, pointer: str) -> str:
     """Return a value of `updated` that no later change has: by the clock of the API, or else from the first page."""
-    seen = sorted(_updated(items, pointer), key=_comparable)
-    try:
-        now = email.utils.parsedate_to_datetime(response.headers["date"])
-    except (KeyError, TypeError, ValueError):
-        return seen[-1] if seen else ""
-    if seen and _moment(seen[-1]) is not None:
-        return now.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    seen, now = sorted(_updated(items, pointer), key=_comparable), _now(response)
+    if now is not None and seen and _moment(seen[-1]) is not None:
+        return now.isoformat().replace("+00:00", "Z")
     return seen[-1] if seen else ""

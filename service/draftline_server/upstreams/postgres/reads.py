@@ -67,8 +67,10 @@ async def changes(engine: AsyncEngine, table: ReflectedTable, cursor: str | None
         is_last = len(rows) < PAGE_SIZE
         if not is_last:
             position = token.position
+        elif table.transaction_id is not None:
+            position = until
         else:
-            position = until if table.transaction_id is not None else (last.at if last is not None else token.position)
+            position = await _not_in_future(engine, table, last.at) if last is not None else token.position
         yield Page([table.record(row) for row in rows], Token(position=position).text())
         if is_last:
             return
@@ -97,7 +99,22 @@ async def _position_now(engine: AsyncEngine, table: ReflectedTable) -> str:
         if table.updated is None:
             return ""
         newest = await connection.scalar(select(cast(func.max(table.updated), Text)))
-        return str(newest or "")
+    return await _not_in_future(engine, table, newest) if newest else ""
+
+
+async def _not_in_future(engine: AsyncEngine, table: ReflectedTable, position: str) -> str:
+    """Return a position, but no time after the present: rows that change from now on would be before it.
+
+    A column without a time zone may hold the local time of a writer.
+    """
+    if not table.is_timed:
+        return position
+    column = table.updated.type
+    ahead = timedelta(0) if getattr(column, "timezone", False) else timedelta(days=1)
+    now = cast(func.clock_timestamp() + literal(ahead, Interval), column)
+    earlier = select(cast(func.least(cast(cast(position, Text), column), now), Text))
+    async with engine.connect() as connection:
+        return str(await connection.scalar(earlier))
 
 
 async def lookup(engine: AsyncEngine, table: ReflectedTable, remote_ids: Sequence[str]) -> list[RemoteRecord]:
