@@ -173,3 +173,29 @@ def test_start_shows_bars_on_a_terminal(postgres_url: str, template: str) -> Non
         assert status == 0
         assert re.search(r"record .*━.*300/300", shown)
         assert re.search(r"draft .*━.*0/0", shown), "the bar of an empty table is complete"
+
+
+COMMANDS = (["plan"], ["status"], ["start"], ["verify"], ["cleanup", "--yes"], ["drop-tenant", "acme", "--yes"])
+
+
+def test_schema_of_a_newer_version_is_refused_by_each_command(url: str, folder: Path) -> None:
+    revision = "SELECT version_num FROM draftline.alembic_version"
+    run_sql(url, f"CREATE TABLE public.kept AS {revision}", "UPDATE draftline.alembic_version SET version_num = '9999'")
+    try:
+        before = catalogue(url)
+        for command in COMMANDS:
+            refused = invoked("partitions", *command, database_url=url)
+            assert (refused.returncode, refused.stderr.count("\n")) == (1, 1), refused.stderr
+            assert refused.stderr.startswith("Error: the database is at revision 9999, this version of Draftline knows")
+        assert catalogue(url) == before
+    finally:
+        run_sql(url, "UPDATE draftline.alembic_version SET version_num = kept.version_num FROM public.kept")
+        run_sql(url, "DROP TABLE public.kept")
+
+
+def test_database_that_was_never_migrated_is_named_by_each_command(postgres_url: str, folder: Path) -> None:
+    bare = postgres_url.replace("/draftline?", "/postgres?")
+    for command in COMMANDS:
+        refused = invoked("partitions", *command, database_url=bare)
+        assert (refused.returncode, refused.stderr.count("\n")) == (1, 1), refused.stderr
+        assert refused.stderr.startswith("Error: the database was never migrated, or its schema was dropped")

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from ..auth.identity import MAX_TENANT
+from ..ops import revisions
 from ..partitions.pace import Pace
 from ..partitions.session import Session, open_session
 from ..partitions.switch_state import Phase
@@ -144,7 +145,7 @@ def run_session(
         with _progress() as (report, bars):
             async with open_session(
                 url, locks=locks and not options.dry_run, report=report, log_file=log_file, dry_run=options.dry_run,
-                attempts=options.attempts,
+                attempts=options.attempts, newest=revisions.head(),
             ) as session:  # fmt: skip
                 return await step(session, bars), session.sql
 

@@ -17,11 +17,14 @@ import asyncpg
 
 from ..store.advisory_locks import AdvisoryLock
 from ..store.poolers import is_pooled
+from ..store.schema_problems import NOT_MIGRATED, SchemaError, schema_problem
+from ..store.statements import load
 from ..store.time_limits import connect_unlimited
 from .definitions import LayoutError
 from .layout import qualified
 from .switch_state import fetch
 
+REVISION = load("database")["revision"].sql
 CONNECT_S = 60.0
 LOCK_MS = 100  # other statements wait behind one that waits for a lock, so it gives up soon
 LOCKED_S = 5.0
@@ -168,8 +171,14 @@ def _session_text(row: Any) -> str:
 
 
 @asynccontextmanager
-async def open_session(url: str, *, locks: bool = True, **options: Any) -> AsyncIterator[Session]:
-    """Yield a session on the database. Raise LockError if another command or a migration runs, unless not `locks`."""
+async def open_session(
+    url: str, *, locks: bool = True, newest: str | None = None, **options: Any
+) -> AsyncIterator[Session]:
+    """Yield a session on the database. Raise LockError if another command or a migration runs, unless not `locks`.
+
+    Raises SchemaError if the schema is newer than the revision `newest`: its tables may be others than those that are
+    known here, and would be left out.
+    """
     await is_pooled(url, CONNECT_S)  # raises PoolerError if a pooler provides no sessions
     connection = await connect_unlimited(url, CONNECT_S)
     try:
@@ -177,9 +186,21 @@ async def open_session(url: str, *, locks: bool = True, **options: Any) -> Async
         session = Session(connection, url, **options)
         if locks:
             await _lock_tool(connection)
+        if newest is not None:
+            await _check_revision(connection, newest)
         yield session
     finally:
         await connection.close(timeout=CONNECT_S)
+
+
+async def _check_revision(connection: Any, newest: str) -> None:
+    try:
+        rows = await connection.fetch(REVISION)
+    except asyncpg.UndefinedTableError:
+        raise SchemaError(NOT_MIGRATED) from None
+    for row in rows:
+        if row["revision"] > newest:
+            raise SchemaError(schema_problem(row["revision"], newest))
 
 
 async def _lock_tool(connection: Any) -> None:

@@ -70,10 +70,7 @@ class Switchover:
         """Read the state and the tables. Raise LayoutError if the schema is older than the tool."""
         connection = self.session.connection
         if not (await fetch(connection, "has_state"))[0]["has_state"]:
-            raise LayoutError(
-                "the database has no schema of Draftline, or one of an older version",
-                "run `draftline migrate`, or correct the name of the database in DRAFTLINE_DATABASE_URL",
-            )
+            raise LayoutError("the schema is one of an older version", "run `draftline migrate`")
         self.state = await read_state(connection)
         self.definitions = [await read_definition(connection, table) for table in TABLES]
         self.forward, self.backward = [], []
