@@ -613,6 +613,19 @@ BEGIN
     RETURN NULL;
 END $_$;
 
+CREATE FUNCTION draftline.count_built(record_id text) RETURNS boolean
+    LANGUAGE plpgsql STABLE
+    AS $$
+DECLARE
+    names text[] := string_to_array(current_setting('application_name'), ' ');
+BEGIN
+    IF names[1] = 'draftline' AND names[2] = 'statistic' THEN
+        PERFORM set_config('application_name',
+            format('draftline statistic %s %s %s', names[3], names[4]::bigint + 256, names[5]), true);
+    END IF;
+    RETURN true;
+END $$;
+
 CREATE FUNCTION draftline.read_date(value text) RETURNS date
     LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
     AS $_$
@@ -2795,7 +2808,7 @@ CREATE TABLE draftline.alembic_version (
     version_num character varying(32) NOT NULL
 );
 
-COMMENT ON TABLE draftline.alembic_version IS 'revision 0030, for services of 0025 and later';
+COMMENT ON TABLE draftline.alembic_version IS 'revision 0031, for services of 0025 and later';
 
 CREATE SEQUENCE draftline.change_id
     START WITH 1

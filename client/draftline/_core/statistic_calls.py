@@ -188,4 +188,6 @@ def statistic_of(message: collection_pb2.CollectionStatistic) -> CollectionStati
         DeclaredStatistic(declared.name, keys, tuple(declared.measures), declared.range_by),
         member_of(StatisticState, collection_pb2.StatisticState, message.state),
         message.group_count,
+        message.record_count,
+        message.record_total,
     )

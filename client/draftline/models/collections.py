@@ -100,7 +100,13 @@ class Collection:
 
     @property
     def build_progress(self) -> float:
-        """The part of the records that the builds of indexes have read, from 0 to 1; 1 when no index is being built."""
-        building = [index for index in self.indexes if index.state is IndexState.BUILDING]
+        """The part of the records that the builds of indexes and statistics have read, from 0 to 1.
+
+        It is the least of all builds; 1 if there are none.
+        """
+        building: list[CollectionIndex | CollectionStatistic] = [
+            *(each for each in self.indexes if each.state is IndexState.BUILDING),
+            *(each for each in self.statistics if each.state is StatisticState.BUILDING),
+        ]
         parts = [min(1.0, each.record_count / each.record_total) if each.record_total else 0.0 for each in building]
         return min(parts, default=1.0)

@@ -81,6 +81,8 @@ class CollectionStatistic:
     statistic: DeclaredStatistic
     state: StatisticState
     group_count: int = 0  # groups of records when it was built or last folded
+    record_count: int = 0  # records that a running build has read so far, estimated
+    record_total: int = 0  # records that existed when the build began; 0: no build is running
 
 
 @dataclass(frozen=True)

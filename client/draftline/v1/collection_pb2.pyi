@@ -460,11 +460,21 @@ class CollectionStatistic(_message.Message):
     STATISTIC_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     GROUP_COUNT_FIELD_NUMBER: _builtins.int
+    RECORD_COUNT_FIELD_NUMBER: _builtins.int
+    RECORD_TOTAL_FIELD_NUMBER: _builtins.int
     state: Global___StatisticState.ValueType
     """The state of the statistic."""
     group_count: _builtins.int
     """The number of groups that the records formed when the statistic was built, or when a background
     task last summed up writes. 0: not yet built, or there were no records.
+    """
+    record_count: _builtins.int
+    """The number of records that a running build has read so far, estimated, without deleted ones. 0: no build is
+    running.
+    """
+    record_total: _builtins.int
+    """The number of records that existed when the build began, deleted ones included, for showing
+    progress. 0: no build is running.
     """
     @_builtins.property
     def statistic(self) -> Global___DeclaredStatistic:
@@ -476,10 +486,12 @@ class CollectionStatistic(_message.Message):
         statistic: Global___DeclaredStatistic | None = ...,
         state: Global___StatisticState.ValueType = ...,
         group_count: _builtins.int = ...,
+        record_count: _builtins.int = ...,
+        record_total: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["statistic", b"statistic"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["group_count", b"group_count", "state", b"state", "statistic", b"statistic"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group_count", b"group_count", "record_count", b"record_count", "record_total", b"record_total", "state", b"state", "statistic", b"statistic"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

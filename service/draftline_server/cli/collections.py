@@ -12,10 +12,12 @@ from draftline import (
     Client,
     Collection,
     CollectionIndex,
+    CollectionStatistic,
     DeadlineExceededError,
     IndexState,
     NotFoundError,
     OnTypeMismatch,
+    StatisticState,
 )
 from rich.table import Table
 
@@ -166,7 +168,7 @@ def _show(collection: Collection, as_json: bool) -> None:
         names = ", ".join([*ranged, *map(statistic_key_text, each.statistic.group_by)])
         measures = ", ".join(each.statistic.measures)
         sums = f", with sums of {measures}" if measures else ""
-        console.print(f"Statistic {each.statistic.name!r} by {names}{sums}: {each.state}.", markup=False)
+        console.print(f"Statistic {each.statistic.name!r} by {names}{sums}: {_state_text(each)}.", markup=False)
     for relation in collection.relations:
         console.print(relation_line(relation), markup=False)
     for field in collection.fields:
@@ -182,7 +184,7 @@ def _show(collection: Collection, as_json: bool) -> None:
         console.print("JSON Schema:", json.dumps(collection.json_schema, ensure_ascii=False), markup=False)
 
 
-def _state_text(index: CollectionIndex) -> str:
-    if index.state is not IndexState.BUILDING or not index.record_total:
-        return str(index.state)
-    return f"{index.state}, {index.record_count:,} of {index.record_total:,} records"
+def _state_text(built: CollectionIndex | CollectionStatistic) -> str:
+    if built.state not in (IndexState.BUILDING, StatisticState.BUILDING) or not built.record_total:
+        return str(built.state)
+    return f"{built.state}, {built.record_count:,} of {built.record_total:,} records"

@@ -1,8 +1,8 @@
-"""Wait for index builds, with a progress bar on a terminal."""
+"""Wait for the builds of indexes and statistics, with a progress bar on a terminal."""
 
 from __future__ import annotations
 
-from draftline import Client, Collection, IndexState
+from draftline import Client, Collection, IndexState, StatisticState
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.status import Status
@@ -21,11 +21,12 @@ def wait_until_built(client: Client, collection: str, timeout_s: float | None) -
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("building the indexes", total=1.0)
+        task = progress.add_task("building the indexes and statistics", total=1.0)
 
         def show(found: Collection) -> None:
-            ready = sum(each.state is IndexState.READY for each in found.indexes)
-            description = f"building the indexes: {ready} of {len(found.indexes)} are ready"
+            states = [*(each.state for each in found.indexes), *(each.state for each in found.statistics)]
+            ready = sum(state not in (IndexState.BUILDING, StatisticState.BUILDING) for state in states)
+            description = f"building the indexes and statistics: {ready} of {len(states)} are ready"
             progress.update(task, description=description, completed=found.build_progress)
 
         return client.wait_until_built(collection, on_progress=show, timeout=timeout_s)

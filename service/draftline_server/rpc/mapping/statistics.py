@@ -132,7 +132,11 @@ def to_declared_statistics(
 
 def to_collection_statistic(stored: StoredStatistic) -> collection_pb2.CollectionStatistic:
     return collection_pb2.CollectionStatistic(
-        statistic=_declared(stored.spec), state=STATES[stored.state], group_count=stored.group_count
+        statistic=_declared(stored.spec),
+        state=STATES[stored.state],
+        group_count=stored.group_count,
+        record_count=stored.record_count,
+        record_total=stored.record_total,
     )
 
 

@@ -16,12 +16,18 @@ SQL = load("statistics")
 
 @value_class
 class StoredStatistic:
-    """A declared statistic, its id and its state. `group_count`: groups of the baseline when it was last folded."""
+    """A declared statistic, its id and its state.
+
+    `group_count`: groups of the baseline when it was last folded. `record_count`: the records that its build has read,
+    of `record_total`; 0: no build is running.
+    """
 
     statistic_id: int
     spec: StatisticSpec
     state: StatisticState
     group_count: int
+    record_count: int = 0
+    record_total: int = 0
 
     @property
     def is_ready(self) -> bool:
@@ -44,6 +50,30 @@ async def statistics_of(
         )
         found.setdefault(row["collection"], []).append(stored)
     return found
+
+
+async def with_progress(
+    database: Database, tenant_id: str, found: Mapping[str, Sequence[StoredStatistic]]
+) -> Mapping[str, Sequence[StoredStatistic]]:
+    """Return statistics with the progress of those that are being built."""
+    building = [
+        collection
+        for collection, statistics in found.items()
+        if any(each.state is StatisticState.BUILDING for each in statistics)
+    ]
+    if not building:
+        return found
+    values: dict[str, object] = {"tenant_id": tenant_id, "collections": building}
+    rows = await database.fetch(SQL["get_builds"], values, idempotent=True)
+    counts = {row["statistic_id"]: (row["record_count"], row["record_total"]) for row in rows}
+    return {
+        collection: [_with_counts(each, *counts.get(each.statistic_id, (0, 0))) for each in statistics]
+        for collection, statistics in found.items()
+    }
+
+
+def _with_counts(stored: StoredStatistic, count: int, total: int) -> StoredStatistic:
+    return StoredStatistic(stored.statistic_id, stored.spec, stored.state, stored.group_count, min(count, total), total)
 
 
 def to_json(spec: StatisticSpec) -> dict[str, Any]:

@@ -36,7 +36,7 @@ from .mismatches import counts, refuse_unfit
 from .order_entries import OrderEntries
 from .spec_rows import as_json, count_fitting, decode_written, written_json
 from .states import StoredCollection, StoredIndex, states_of
-from .statistic_specs import statistics_of
+from .statistic_specs import statistics_of, with_progress
 from .tallies import Tallies
 
 SQL = load("collections")
@@ -260,7 +260,8 @@ class CollectionStore:
             rows = await self._database.fetch(ORDERS["get_orders"], values, idempotent=True)
         found, relations = states_of(rows)
         declaring = [spec.collection for spec in specs if spec.statistics]
-        statistics = await statistics_of(self._database, actor.tenant_id, declaring) if declaring else {}
+        declared = await statistics_of(self._database, actor.tenant_id, declaring) if declaring else {}
+        statistics = await with_progress(self._database, actor.tenant_id, declared)
         return [
             StoredCollection(
                 spec,

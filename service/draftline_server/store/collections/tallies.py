@@ -92,6 +92,7 @@ class Tallies:
         if not locked or locked[0]["state"] != "BUILDING":
             return
         await transaction.fetch(SQL["use_more_memory"], {})
+        await transaction.fetch(SQL["show_build"], key)
         groups = (await transaction.fetch(SQL["build_statistic"], key))[0]["groups"]
         state = "READY" if groups <= self._max_groups else "INVALID"
         if state == "INVALID":

@@ -56,6 +56,23 @@ FROM draftline.statistic AS q
 WHERE q.tenant_id = :tenant_id AND q.collection = :collection AND q.statistic_id = :statistic_id
 FOR UPDATE
 
+-- name: show_build
+-- Name the session after the statistic that the transaction builds, the number of records that it has read, and that of all, with
+-- deleted ones. count_built updates the name.
+SELECT set_config('application_name', concat_ws(' ', 'draftline statistic', CAST(:statistic_id AS bigint), 0, (
+    SELECT count(*) FROM draftline.record AS r WHERE r.tenant_id = :tenant_id AND r.collection = :collection)), true)
+
+-- name: get_builds
+-- Return how many records the running builds of statistics of some collections have read, and of how many.
+SELECT q.statistic_id, CAST(p.parts[2] AS bigint) AS record_count, CAST(p.parts[3] AS bigint) AS record_total
+FROM draftline.statistic AS q
+JOIN (
+    SELECT regexp_match(a.application_name, '^draftline statistic (\d+) (\d{1,15}) (\d{1,15})$') AS parts
+    FROM pg_stat_activity AS a
+    WHERE a.datname = current_database()
+) AS p ON p.parts[1] = CAST(q.statistic_id AS text)
+WHERE q.tenant_id = :tenant_id AND q.collection = ANY (CAST(:collections AS text[])) AND q.state = 'BUILDING'
+
 -- name: build_statistic
 -- Replace the tally of a statistic, which the transaction has locked, by what all records and drafts contribute, and return
 -- the number of groups of the baseline. One statement has one snapshot: what a write has appended is visible exactly if what
@@ -78,7 +95,7 @@ FROM built AS b
 CROSS JOIN statistics AS q
 
 -- fragment: all_contributions
--- What all records and drafts contribute to a statistic.
+-- What all records and drafts contribute to a statistic. A build counts the records that it has read; see show_build.
 statistics AS MATERIALIZED (
     SELECT q.* FROM draftline.statistic AS q
     WHERE q.tenant_id = :tenant_id AND q.collection = :collection AND q.statistic_id = :statistic_id
@@ -86,6 +103,7 @@ statistics AS MATERIALIZED (
     SELECT CAST('' AS text) AS user_id, r.content, 1 AS sign
     FROM draftline.record AS r
     WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.deleted_at IS NULL
+      AND CASE WHEN hashtext(r.record_id) & 255 = 0 THEN draftline.count_built(r.record_id) ELSE true END
     UNION ALL
     SELECT d.user_id, d.merged, 1
     FROM draftline.draft AS d
