@@ -1,7 +1,7 @@
 -- The progress of builds of statistics, in the name of their session: others see that before the statement ends.
 
 -- Count the records that a build has read, if the session is named `draftline statistic`, the id, the count, and the total.
--- It is called for one record in 256, and returns true. It changes nothing but the name, and is STABLE so that the statement that
+-- It is called for one record in 256, and returns true. It changes only the name, and is STABLE so that the statement that
 -- calls it is planned as without it.
 CREATE OR REPLACE FUNCTION draftline.count_built(record_id text) RETURNS boolean
 LANGUAGE plpgsql STABLE AS $$
