@@ -33,6 +33,8 @@ class PartlyBroken(ToyUpstream):
         self._kind = kind
 
     def _fail(self, collection: str, kind: str) -> None:
+        if (collection, f"mistake in {kind}") == (BROKEN, self._kind):
+            raise KeyError(kind)
         if (collection, kind) == (BROKEN, self._kind):
             raise UnreachableError("status 500")
 
@@ -54,7 +56,7 @@ class PartlyBroken(ToyUpstream):
         return await super().lookup(collection, remote_ids)
 
 
-@pytest.mark.parametrize("kind", ["describe", "snapshot", "unstorable id"])
+@pytest.mark.parametrize("kind", ["describe", "mistake in describe", "snapshot", "unstorable id"])
 async def test_collection_that_cannot_be_read_stops_no_other_one(world: SyncWorld, kind: str) -> None:
     """Read and send the other collection of the sync, however long the first one fails."""
     world.connection = lambda: Connection(PartlyBroken(world, kind))  # type: ignore[method-assign]

@@ -36,7 +36,7 @@ from .breaker import Breaker, TokenBucket, asked_s
 from .conversion import storable, to_binding, usable
 from .counters import SyncCounters
 from .pull import Intervals, Pull
-from .push import Push, SuspendedError
+from .push import Push, SuspendedError, unexpected
 from .sending import Link
 from .turns import Turns
 
@@ -233,10 +233,19 @@ class SyncWorker:
 
     async def _capabilities(self, link: Link, bound: BoundCollection, work: SyncWork) -> Capabilities:
         if bound.collection not in self._described:
-            described = usable(await link.upstream.describe(bound.collection))
+            described = await self._describe(link, bound.collection)
             _refuse_unsuitable(bound, described, work)
             self._described[bound.collection] = described
         return self._described[bound.collection]
+
+    async def _describe(self, link: Link, collection: str) -> Capabilities:
+        try:
+            async with asyncio.timeout(link.timeout_s):
+                return usable(await link.upstream.describe(collection))
+        except UpstreamError:
+            raise
+        except Exception as error:
+            raise unexpected(error, self.tenant_id, self.upstream) from error
 
     async def _pull_loop(self, pull: Pull, link: Link, version: int) -> None:
         while True:
