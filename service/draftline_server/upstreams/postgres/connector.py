@@ -14,8 +14,10 @@ from draftline.upstreams import (
     CollectionBinding,
     Outcome,
     Page,
+    Refused,
     RemoteRecord,
     UnreachableError,
+    UpstreamError,
     WriteItem,
 )
 from sqlalchemy import text
@@ -30,6 +32,7 @@ from .table import InvalidTableError, ReflectedTable, reflect
 
 KEYS_S = 7 * 86_400.0
 CLEANUP_INTERVAL_S = 3_600.0
+REFLECTED_S = 60.0  # until the columns of a table are read again
 MAX_BATCH = 100
 APPLIED = """CREATE TABLE IF NOT EXISTS {schema}.draftline_applied (
     key text PRIMARY KEY, remote_id text, at timestamptz NOT NULL DEFAULT now())"""
@@ -54,7 +57,7 @@ class PostgresUpstream:
                 raise ValueError(f"tables: there is no table {name!r}")
             self._bindings[each.collection] = (definition.tables[name], FieldTranslator(each.fields))
         self._engine: AsyncEngine | None = None
-        self._reflected: dict[str, ReflectedTable] = {}
+        self._reflected: dict[str, tuple[ReflectedTable, float]] = {}  # with the time
         self._cleaned_at = -math.inf
 
     async def close(self) -> None:
@@ -82,8 +85,15 @@ class PostgresUpstream:
         async with self._errors(collection):
             table = await self._table(collection)
             await self._prepare(table)
-        async with asyncio.timeout(self._definition.timeout_s):
-            return await writes.write(self._opened(), table, items, atomic=atomic)
+        try:
+            async with asyncio.timeout(self._definition.timeout_s):
+                outcomes = await writes.write(self._opened(), table, items, atomic=atomic)
+        except UpstreamError:
+            self._reflected.pop(collection, None)
+            raise
+        if any(isinstance(each, Refused) and each.reason in writes.OF_COLUMNS for each in outcomes):
+            self._reflected.pop(collection, None)  # the next write sees a column that was added since
+        return outcomes
 
     async def changes(self, collection: str, cursor: str | None) -> AsyncIterator[Page]:
         """Read changes."""
@@ -129,11 +139,13 @@ class PostgresUpstream:
 
     async def _table(self, collection: str) -> ReflectedTable:
         """Return the table of a collection as the database has it."""
-        if collection not in self._reflected:
+        known, at = self._reflected.get(collection, (None, -math.inf))
+        if known is None or time.monotonic() - at > REFLECTED_S:
             definition, fields = self._bindings[collection]
             async with self._opened().connect() as connection:
-                self._reflected[collection] = await reflect(connection, definition, fields)
-        return self._reflected[collection]
+                known = await reflect(connection, definition, fields)
+            self._reflected[collection] = known, time.monotonic()
+        return known
 
     async def _prepare(self, table: ReflectedTable) -> None:
         """Create the table of applied keys if it is missing, and delete old keys once in an hour."""
