@@ -9,8 +9,8 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import pytest
 from draftline import Client, DeclaredStatistic, SortKey
 from draftline_server.ops import revisions
 from draftline_server.partitions.conversion import partition_tables
+from draftline_server.rehearsal import locks, trial
 from draftline_server.rehearsal.contents import read_contents
 from draftline_server.rehearsal.copying import copy_schema
 from draftline_server.rehearsal.progress import Progress
@@ -33,7 +34,7 @@ from support import sql
 from support.polling import until
 from support.server_process import environment, invoked
 from support.servers import cloned, on_database, run_sql, serving
-from support.soak_scale import IS_SOAK
+from support.soak_scale import IS_SOAK, length
 
 NOW = revisions.head()
 NEXT = "9001"
@@ -236,15 +237,34 @@ def test_completion_migrates_beside_services_and_only_once(
         assert (again.returncode, "seems to be completed" in again.stderr) == (1, True)
 
 
-def test_faults_fail_the_rehearsal(url: str, next_step: Callable[..., None], tmp_path: Path) -> None:
-    """A long lock, lost and changed rows, and a schema that was changed by hand, in one rehearsal."""
+LOCKED_S = length("REHEARSAL_LOCK_S", 0.7, soak=60.0)
+LONGEST_LOCK = "30s" if LOCKED_S > 30 else "500ms"
+
+
+@pytest.mark.soak
+def test_faults_fail_the_rehearsal(
+    url: str, next_step: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long lock, lost and changed rows, and a schema that was changed by hand, in one rehearsal.
+
+    The locks last longer than the session that samples them waits for one: it must not need any.
+    """
+
+    @asynccontextmanager
+    async def impatient(url: str) -> AsyncIterator[Any]:
+        async with session(url) as connection:
+            await connection.execute("SET lock_timeout = '100ms'")
+            yield connection
+
+    monkeypatch.setattr(trial, "session", impatient)
+    monkeypatch.setattr(locks, "SIZE_S", 0.1)
     next_step(
         "DELETE FROM draftline.draft WHERE record_id = 'f-3'",
         "UPDATE draftline.record SET content = '{}' WHERE record_id = 'f-4'",
         "ALTER TABLE draftline.collection DROP COLUMN history",
         "LOCK TABLE draftline.record IN SHARE MODE",
         "LOCK TABLE draftline.change_default IN ACCESS EXCLUSIVE MODE",
-        "DO $$ BEGIN IF EXISTS (SELECT FROM draftline.record) THEN PERFORM pg_sleep(0.7); END IF; END $$",
+        f"DO $$ BEGIN IF EXISTS (SELECT FROM draftline.record) THEN PERFORM pg_sleep({LOCKED_S}); END IF; END $$",
     )
     run_sql(
         url, "DROP INDEX draftline.draft_record_idx", "ALTER TABLE draftline.draft ADD COLUMN extra int",
@@ -254,13 +274,14 @@ def test_faults_fail_the_rehearsal(url: str, next_step: Callable[..., None], tmp
     left = f"draftline_rehearsal_{identity_of(url)['oid']}_0123abcd"  # of a killed rehearsal
     with unchanged(url):
         run_sql(url, f"CREATE DATABASE {left} TEMPLATE template0")
-        done = rehearse(url, path, "--longest-lock", "500ms", "--json")
+        done = rehearse(url, path, "--longest-lock", LONGEST_LOCK, "--json")
     assert f"dropping the database {left}, which an earlier rehearsal left" in done.stderr
+    assert done.stdout, done.stderr
     found = json.loads(done.stdout)
     assert (done.returncode, found["passed"], found["reached"]) == (1, False, NEXT)
     problems = "\n".join(found["problems"])
     for expected in (
-        r"record is locked for [\d.]+ s, which blocks writes \(ShareLock\); the limit is 0.5 s",
+        r"record is locked for [\d.]+ s, which blocks writes \(ShareLock\); the limit is [\d.]+ s; .* in: DO .*sleep",
         r"record is locked for [\d.]+ s, which blocks writes of the same rows \(RowExclusiveLock\)",
         r"collection is locked for [\d.]+ s, which blocks reads and writes \(AccessExclusiveLock\)",
         r"the migration removes 1 rows of draft$",

@@ -57,7 +57,7 @@ def test_killed_promotions_and_removals_lose_nothing_of_others(
                 client.import_content("films", [(f"film-{n}", {"n": n}) for n in range(1000)])
             with writing(server.address) as writers:
                 for tenant_id in (*(writer.tenant_id for writer in writers), "gone"):
-                    run(url, "promote", tenant_id, last=250)
+                    run(url, "promote", tenant_id, last=450)
                 run(url, "drop-tenant", "gone", "--yes", last=60)
             for writer in writers:
                 assert writer.problems(server.address) == []

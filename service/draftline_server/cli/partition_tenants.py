@@ -59,6 +59,8 @@ def promote_command(settings: Settings, options: StepOptions, *, tenant_id: str,
         print_sql(sql, as_json=options.as_json)
     else:
         text = f"tenant {tenant_id} has its own partitions"
+        if not outcome.locked_ms:
+            text += " already"
         if not any(outcome.rows.values()):
             text += ", which are empty: check its name"
         _print(tenant_id, outcome, text, as_json=options.as_json)

@@ -51,6 +51,8 @@ def _locks(report: Report) -> Iterator[str]:
     )
     for lock in shown:
         yield f"  {lock['longest_s']:8.2f} s  {lock['table']}  {lock['mode']}, which blocks {lock['blocks']}"
+        if lock["longest_s"] > report.longest_lock_s and lock.get("statement"):
+            yield f"              most of that time in: {lock['statement']}"
 
 
 def _contents(report: Report) -> Iterator[str]:

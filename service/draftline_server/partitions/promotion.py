@@ -61,7 +61,8 @@ async def promote(
         table: await connection.fetchval(f"SELECT count(*) FROM {qualified(tenant_partition(table, tenant_id))}")
         for table in TABLES
     }
-    await session.log("promoted", locked_ms=round(session.longest_lock_ms, 1), rows=rows)
+    if plan.ends:
+        await session.log("promoted", locked_ms=round(session.longest_lock_ms, 1), rows=rows)
     return rows, session.longest_lock_ms
 
 

@@ -172,8 +172,7 @@ class Promotion:
 async def promotion(connection: Any, tenant_id: str) -> Promotion:
     """Return the steps that move a tenant from the shared partitions into its own, in the tables that have none of it.
 
-    Raise LayoutError if the tables are not partitioned, or if the tenant has its own partitions and nothing is left to
-    do.
+    There are none if the tenant has its own partitions. Raise LayoutError if the tables are not partitioned.
     """
     if await read_mode(connection) is not Mode.PARTITIONED:
         raise LayoutError("the tables are not partitioned", "run `draftline partitions start`")
@@ -185,8 +184,6 @@ async def promotion(connection: Any, tenant_id: str) -> Promotion:
             await plan.add(connection, await read_definition(connection, table))
         elif table in left:
             plan.ends[table] = left[table]
-    if not plan.ends:
-        raise LayoutError(f"tenant {tenant_id} has its own partitions already")
     return plan
 
 

@@ -88,7 +88,7 @@ async def _run(target: Any, statements: Sequence[str]) -> tuple[list[str], async
 
 async def _copy_rows(source: Any, target: Any, tables: Sequence[str], progress: Progress) -> int:
     columns = {row["name"]: list(row["columns"] or ()) for row in await fetch(source, "columns")}
-    total = (await fetch_row(source, "sizes"))["tables"]
+    total = (await fetch_row(source, "tables_size"))["bytes"]
     count = copied = 0
     for table in tables:
         if not columns.get(table):

@@ -117,7 +117,7 @@ def drift(found: dict[str, str], wanted: dict[str, str], *, with_functions: bool
 async def _before(copy: Any, report: Report) -> _Before:
     files = await fetch(copy, "files")
     contents, relations = await read_contents(copy), await fetch(copy, "relations")
-    report.size_before = (await fetch_row(copy, "sizes"))["database"]
+    report.size_before = (await fetch_row(copy, "database_size"))["bytes"]
     return _Before(
         contents=contents,
         relations=relations,
@@ -165,7 +165,7 @@ async def _measure(copy: Any, before: _Before, report: Report) -> None:
     report.changed_rows = {
         name: count for name, count in changed.items() if count > 0 and name in before.files and name != REVISION_TABLE
     }
-    report.size_after = (await fetch_row(copy, "sizes"))["database"]
+    report.size_after = (await fetch_row(copy, "database_size"))["bytes"]
 
 
 def reason(error: Exception) -> str:

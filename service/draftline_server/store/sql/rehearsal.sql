@@ -240,16 +240,21 @@ SELECT format('draftline.%I', c.relname) AS name FROM pg_class AS c
 WHERE c.relnamespace = to_regnamespace('draftline') AND c.relkind = 'S'
 ORDER BY c.relname
 
--- name: sizes
--- Return the size of the schema's tables with their indexes, and of the database.
-SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint AS tables,
-    pg_database_size(current_database()) AS database
+-- name: database_size
+-- Return the size of the database. This waits for no lock of a table.
+SELECT pg_database_size(current_database()) AS bytes
+
+-- name: tables_size
+-- Return the size of the schema's tables with their indexes.
+SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint AS bytes
 FROM pg_class AS c
 WHERE c.relnamespace = to_regnamespace('draftline') AND c.relkind IN ('r', 'm')
 
 -- name: locks
--- Return the locks that other sessions of this role hold on these tables of the database, by transaction.
-SELECT l.relation AS oid, l.mode AS mode, l.virtualtransaction AS transaction
+-- Return the locks that other sessions of this role hold on these tables of the database, by transaction. statement: the
+-- one that runs, or the last one if the session does something else.
+SELECT l.relation AS oid, l.mode AS mode, l.virtualtransaction AS transaction,
+    min(left(regexp_replace(a.query, '\s+', ' ', 'g'), 200)) AS statement
 FROM pg_locks AS l
 JOIN pg_stat_activity AS a ON a.pid = l.pid
 WHERE l.granted AND l.locktype = 'relation' AND l.relation = ANY (CAST(:tables AS oid[]))
