@@ -197,11 +197,14 @@ def _succeeds(write: Any) -> bool:
     return True
 
 
-def test_import_beyond_the_quota_writes_nothing(server: Guarded, tenant: str) -> None:
+def test_import_and_batch_beyond_the_quota_write_nothing(server: Guarded, tenant: str) -> None:
     with client(server, tenant) as caller:
         with pytest.raises(draftline.QuotaExceededError) as refused:
             caller.import_content("films", [(str(number), {}) for number in range(MAX_RECORDS + 1)])
         assert (refused.value.use, refused.value.limit) == (0, MAX_RECORDS)
+        creations = [draftline.Patch(str(number), {}, allow_missing=True) for number in range(MAX_RECORDS + 1)]
+        with pytest.raises(draftline.QuotaExceededError, match=f"0 of at most {MAX_RECORDS} records and would add 5,"):
+            caller.batch_patch_content("films", creations)
         assert list(caller.get_merged("films")) == []
 
 

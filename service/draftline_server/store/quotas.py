@@ -115,9 +115,10 @@ class Quotas:
             return
         use = self._used.get(tenant_id, {}).get(quota, 0)
         if use + added > limit:
+            more = f" and would add {added}" if use < limit and quota != "bytes" else ""
             raise QuotaExceededError(
-                f"the tenant uses {use} of at most {limit} {quota}, so the write was rejected; {FREED_BY[quota]}, "
-                "or ask the operator to raise the quota",
+                f"the tenant uses {use} of at most {limit} {quota}{more}, so the write was rejected; "
+                f"{FREED_BY[quota]}, or ask the operator to raise the quota",
                 quota=quota, limit=limit, use=use,
             )  # fmt: skip
 

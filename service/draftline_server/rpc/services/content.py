@@ -143,6 +143,8 @@ class ContentService:
                 change_reason=request.change_reason,
                 allow_partial=request.allow_partial,
             )
+            if not request.allow_partial:
+                self.quotas.check_new_records(actor.tenant_id, sum(map(_creates_record, results)))
             results = [
                 result if result.error is None else PatchResult(error=limited.explained(index, result.error))
                 for index, result in enumerate(results)
@@ -282,6 +284,10 @@ class ContentService:
             yield chunk
         # A broken stream can look like a complete one; only the `end` message distinguishes them.
         raise InvalidFieldError.of("end", "must be sent, as the last message of an import")
+
+
+def _creates_record(result: PatchResult) -> bool:
+    return result.written and result.record is not None and result.record.version == 1
 
 
 def _fill_patched(
