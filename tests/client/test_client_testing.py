@@ -46,7 +46,8 @@ def test_service_ends_with_the_run(draftline_service):
 def test_fixtures_serve_tests_and_end_with_the_process(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text('pytest_plugins = ["draftline.testing"]\n')
     (tmp_path / "test_application.py").write_text(APPLICATION_TEST)
-    own = {**os.environ, "DRAFTLINE_PORT": "1", "DRAFTLINE_UNKNOWN": "x"}  # settings of the environment are ignored
+    own = {**os.environ, "DRAFTLINE_PORT": "1", "DRAFTLINE_UNKNOWN": "x"}  # settings of the application are ignored
+    (tmp_path / "draftline.toml").write_text('database_url = "postgresql://db.internal/films"\n')
     command = [sys.executable, "-m", "pytest", "-vs", "-p", "no:cacheprovider", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, env=own, cwd=tmp_path, check=False, timeout=120)
     assert done.stdout.count(" PASSED") == 2, done.stdout + done.stderr
@@ -55,8 +56,16 @@ def test_fixtures_serve_tests_and_end_with_the_process(tmp_path: Path) -> None:
     until(lambda: not _listens(host, int(port)))
 
 
-def test_service_that_cannot_start_tells_why() -> None:
-    with pytest.raises(RuntimeError, match=r"(?s)did not start.*MAX_IN_FLIGHT"), serving(max_in_flight=0):
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"max_in_flight": 0}, "MAX_IN_FLIGHT: '0' is not an integer"),
+        ({"prot": 0}, "No such option '--prot'.*'--port'"),
+    ],
+    ids=["value", "name"],
+)
+def test_service_that_cannot_start_says_why(settings: dict[str, object], reason: str) -> None:
+    with pytest.raises(RuntimeError, match=f"(?s)did not start.*{reason}"), serving(**settings):
         pass
 
 

@@ -68,16 +68,17 @@ def serving(**settings: object) -> Iterator[Service]:
 
     Args:
         settings: settings of the service by their names without `DRAFTLINE_`, in lower case. Variables of
-            the environment that begin with `DRAFTLINE_` are ignored.
+            the environment that begin with `DRAFTLINE_`, and draftline.toml, are ignored.
 
     Raises:
-        RuntimeError: the service is not installed, or did not start; the message has the end of its log.
+        RuntimeError: the service is not installed, a setting is wrong or unknown, or the service did not start; the
+            message has the end of its log.
     """
     if find_spec("draftline_server") is None:
         raise RuntimeError("the service is not installed: install draftline[testing]")
     process = subprocess.Popen(  # noqa: S603  the same interpreter
-        [sys.executable, "-m", "draftline_server", "serve", "--temporary", "--stop-with", str(os.getpid())],
-        env=_environment(settings),
+        [sys.executable, "-m", "draftline_server", f"--config={os.devnull}", "serve", *_flags(settings)],
+        env={name: value for name, value in os.environ.items() if not name.upper().startswith("DRAFTLINE_")},
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -94,8 +95,7 @@ def serving(**settings: object) -> Iterator[Service]:
             process.wait()
 
 
-def _environment(settings: dict[str, object]) -> dict[str, str]:
-    own = {name: value for name, value in os.environ.items() if not name.upper().startswith("DRAFTLINE_")}
+def _flags(settings: dict[str, object]) -> list[str]:
     given = {
         "port": 0,
         "metrics_port": "",
@@ -104,7 +104,8 @@ def _environment(settings: dict[str, object]) -> dict[str, str]:
         **settings,
         "log_format": "json",
     }
-    return {**own, **{f"DRAFTLINE_{name.upper()}": str(value) for name, value in given.items()}}
+    fixed = ["--temporary", f"--stop-with={os.getpid()}"]
+    return fixed + [f"--{name.lower().replace('_', '-')}={value}" for name, value in given.items()]
 
 
 def _address(process: subprocess.Popen[str], log: deque[str]) -> str:
