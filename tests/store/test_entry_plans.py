@@ -18,6 +18,8 @@ from draftline_server.store.lists.branches import Entries, ListQueryKey, Pairs
 from draftline_server.store.lists.entries import EntryRange, choose, ranges_for
 from draftline_server.store.lists.merged import MAX_PAGE_BYTES, _condition, _shape, _values
 from draftline_server.store.lists.query import count_statement, page_statement
+from draftline_server.store.relations.related_rows import related_statement
+from draftline_server.store.relations.selected_keys import key_values
 from support.query_plans import explained, nodes, rows_read
 from support.servers import cloned
 from support.tenant_stores import COLLECTION
@@ -292,19 +294,17 @@ async def test_related_records_are_read_by_their_entries_and_keys_alone(crowded:
         await crowded.execute(f"SET plan_cache_mode = {mode}")
         # The caller has drafts of all records of g1, which the statement must skip.
         targets = {Pairs.INVERSE: [f"g{n}" for n in range(2, 20)], Pairs.NAMED: [f"{n:07}" for n in range(1, 360, 2)]}
-        for (pairs, ids), selects_keys in itertools.product(targets.items(), (False, True)):
-            shape = ListQueryKey(
-                "", None, (), View.MERGED, False, False, False, related=pairs, selects_keys=selects_keys
-            )
-            statement, fixed = page_statement(shape)
+        for (pairs, ids), key_count in itertools.product(targets.items(), (None, 1, 2)):
+            shape = ListQueryKey("", None, (), View.MERGED, False, False, False, related=pairs, key_count=key_count)
+            statement, fixed = related_statement(shape)
             values = {
                 **fixed, "tenant_id": TENANT, "user_id": USER, "collection": COLLECTION, "session_id": "",
                 "with_drafts": True, "show_deleted": False, "order_id": 99, "targets": ids, "related_limit": EACH,
-                "limit": len(ids) * EACH, "max_bytes": MAX_PAGE_BYTES, "keys": ["n"], "prefixes": ['"n":'],
+                "limit": len(ids) * EACH, "max_bytes": MAX_PAGE_BYTES, **key_values(["n", "genre"]),
             }  # fmt: skip
             plan, rows = await explained(crowded, statement, values)
             assert len(rows) == 180
-            assert 0 < sum(row["draft_kind"] is not None for row in rows) < 180
+            assert 0 < sum(row["draft"] is not None for row in rows) < 180
             assert problems(plan) == [], pairs
             assert rows_read(plan) <= 5 * len(rows)
     finally:

@@ -20,6 +20,7 @@ from draftline_server.domain.relations import parse_expand, relations_of
 from draftline_server.store.collections.order_entries import OrderEntries
 from draftline_server.store.database import Database
 from draftline_server.store.relations.expansions import ExpandQuery, Expansion, Expansions, TooManyBytesError
+from draftline_server.store.relations.related_rows import merged_of_related
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.entry_checks import wrong_entries
@@ -135,8 +136,8 @@ async def check(world: World, dice: random.Random) -> None:
     links, rows = joined.links(root_ids)
     assert links_of(found, root_ids, query) == links, query
     assert {record_id for _, record_id in found.included} == set(rows)
-    for (_, record_id), merged in found.included.items():
-        expected = rows[record_id]
+    for (_, record_id), row in found.included.items():
+        merged, expected = merged_of_related(row, actor, COLLECTION), rows[record_id]
         whole = json.loads(json.dumps(expected.content, default=int))
         wanted = {key: whole[key] for key in query.fields or whole if key in whole}
         shown = json.loads(merged.record.content)

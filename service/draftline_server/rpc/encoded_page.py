@@ -28,12 +28,12 @@ class EncodedPage:
     message: Message
     next_page_token: str = ""
     records: list[bytes] = field(default_factory=list)
-    included: list[bytes] = field(default_factory=list)
+    included: list[bytes] = field(default_factory=list)  # parts of the bytes of the field
     draft_count: int = 0  # records of the page with a draft
 
     def size(self) -> int:
         """Return the size of the response in bytes at most."""
-        return self.message.ByteSize() + _size(self.records) + _size(self.included)
+        return self.message.ByteSize() + _size(self.records) + sum(map(len, self.included))
 
     def count_fitting(self) -> int:
         """Return how many of the records fit into the response: at least one, if there are any."""
@@ -47,10 +47,9 @@ class EncodedPage:
     def SerializeToString(self) -> bytes:  # noqa: N802
         """Return the response as bytes."""
         parts = [self.message.SerializeToString()]
-        for name, records in (("records", self.records), ("included", self.included)):
-            if records:
-                parts.append(repeated(tag(type(self.message), name), records))
-        return b"".join(parts)
+        if self.records:
+            parts.append(repeated(tag(type(self.message), "records"), self.records))
+        return b"".join(parts + self.included)
 
 
 @dataclass(slots=True)

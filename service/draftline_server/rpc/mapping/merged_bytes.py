@@ -57,12 +57,12 @@ _CREATED, _CREATED_BY = tag(types_pb2.Record, "create_time"), tag(types_pb2.Reco
 _UPDATED, _UPDATED_BY = tag(types_pb2.Record, "update_time"), tag(types_pb2.Record, "updated_by")
 _DELETED = tag(types_pb2.Record, "delete_time")
 _JSON = tag(types_pb2.Document, "json")
-_RECORD = tag(draft_pb2.MergedRecord, "record")
+RECORD = tag(draft_pb2.MergedRecord, "record")
 _RELATED = tag(draft_pb2.MergedRecord, "related")
 _RELATION, _TARGET = tag(draft_pb2.Related, "relation"), tag(draft_pb2.Related, "collection")
 _RELATED_ID = tag(draft_pb2.Related, "record_ids")
 _HAS_MORE = draft_pb2.Related(has_more=True).SerializeToString()
-_PRISTINE = draft_pb2.MergedRecord(state=draft_pb2.RECORD_STATE_PRISTINE).SerializeToString()
+PRISTINE = draft_pb2.MergedRecord(state=draft_pb2.RECORD_STATE_PRISTINE).SerializeToString()
 
 
 class MergedEncoder:
@@ -78,32 +78,23 @@ class MergedEncoder:
     def encode(self, merged: MergedRecord) -> bytes:
         """Return the bytes of a record with its draft. Those of `related_bytes` may follow."""
         record = self._record(merged.record) if self._is_json else self._record_by_message(merged.record)
-        state = _PRISTINE
+        state = PRISTINE
         if merged.draft_kind is None and merged.sync is not None and merged.sync.is_plain:
             state = _plain_state(merged.sync.state, merged.sync.acked_version)
         elif merged.draft_kind is not None or merged.sync is not None:
             message = draft_pb2.MergedRecord()
             fill_merged_state(message, merged, self._presentation)
             state = message.SerializeToString()
-        return _RECORD + varint(len(record)) + record + state
+        return RECORD + varint(len(record)) + record + state
 
     def _record(self, record: Record) -> bytes:
         record_id = record.record_id.encode()
-        head = self._heads.get(record.collection) or self._head(record.collection)
+        head = self._heads.get(record.collection) or self._add_head(record.collection)
         parts = [head, varint(len(record_id)), record_id]
         if record.content:
             content = (selected_text(record.content, self._fields) if self._fields else record.content).encode()
-            size = varint(len(content))
-            parts += _CONTENT, varint(1 + len(size) + len(content)), _JSON, size, content
-        if record.version:
-            parts += _VERSION, varint(record.version)
-        if record.parent_id is not None:
-            parts += _PARENT, _text(record.parent_id)
-        if record.position is not None:
-            parts += _POSITION, varint(record.position)
-        parts.append(_times(record.created_at, record.created_by, record.updated_at, record.updated_by))
-        if record.deleted_at is not None:
-            parts.append(_time(_DELETED, record.deleted_at))
+            parts += content_head(len(content)), content
+        parts.append(encoded_attributes(record))
         return b"".join(parts)
 
     def _record_by_message(self, record: Record) -> bytes:
@@ -111,11 +102,36 @@ class MergedEncoder:
         fill_record(message, record, self._actor.tenant_id, self._presentation, with_content=bool(record.content))
         return message.SerializeToString()
 
-    def _head(self, collection: str) -> bytes:
-        """Return the encoding of the tenant and the collection, and the tag of the record's id."""
-        head = b"".join((_TENANT, _text(self._actor.tenant_id), _COLLECTION, _text(collection), _ID))
-        self._heads[collection] = head
+    def _add_head(self, collection: str) -> bytes:
+        head = self._heads[collection] = record_head(self._actor.tenant_id, collection)
         return head
+
+
+def record_head(tenant_id: str, collection: str) -> bytes:
+    """Return the encoding of the tenant and the collection of a record, and the tag of its id."""
+    return b"".join((_TENANT, _text(tenant_id), _COLLECTION, _text(collection), _ID))
+
+
+@lru_cache(maxsize=4096)
+def content_head(length: int) -> bytes:
+    """Return the bytes that precede a content of this many bytes."""
+    size = varint(length)
+    return b"".join((_CONTENT, varint(1 + len(size) + length), _JSON, size))
+
+
+def encoded_attributes(record: Record) -> bytes:
+    """Return the encoding of the fields of a record besides its id and content."""
+    parts: list[bytes] = []
+    if record.version:
+        parts += _VERSION, varint(record.version)
+    if record.parent_id is not None:
+        parts += _PARENT, _text(record.parent_id)
+    if record.position is not None:
+        parts += _POSITION, varint(record.position)
+    parts.append(_times(record.created_at, record.created_by, record.updated_at, record.updated_by))
+    if record.deleted_at is not None:
+        parts.append(_time(_DELETED, record.deleted_at))
+    return b"".join(parts)
 
 
 @lru_cache(maxsize=1024)  # most records of a page share their state

@@ -20,12 +20,13 @@ from ...store.lists.field_names import FieldNames
 from ...store.lists.merged import MAX_PAGE_BYTES, MergedStore
 from ...store.relations.expansions import ExpandQuery, Expansion, Expansions, TooManyBytesError, query_of
 from ...store.relations.steps import Step
-from ..cooperative import yielding
+from ..cooperative import started, yielding
 from ..encoded_page import EncodedPage
+from ..included_records import encoded_included
 from ..mapping.drafts import to_field_warning, to_query
 from ..mapping.merged_bytes import MergedEncoder, fill_related, related_bytes
 from ..mapping.records import fill_record
-from ..mapping.relations import Expanding, IncludedPresentation, to_expand
+from ..mapping.relations import to_expand
 from ..response_size import MAX_PAGE_MESSAGE_BYTES
 
 PageRequest: TypeAlias = draft_pb2.GetMergedRequest | draft_pb2.StreamMergedRequest
@@ -60,21 +61,22 @@ class MergedPages:
             if not page_token:
                 message.warnings.extend(await self._warnings(request, query, actor, page))
             response = EncodedPage(message, page.next_page_token)
-            async for merged in yielding(page.records):
-                response.records.append(encoder.encode(merged))
-                response.draft_count += merged.draft_kind is not None
-            page_size = response.count_fitting()
-            if page_size < len(response.records):
-                continue
             if not steps:
-                return response
+                page_size = await _encode(page, encoder, response)
+                if page_size == len(page.records):
+                    return response
+                continue
             roots = [each.record for each in page.records]
             related = query_of(query, paths, limit, request.included_fields)
-            expansion = await self._expansion(actor, related, steps, roots)
+            async with started(self._expansion(actor, related, steps, roots)) as expanding:
+                page_size = await _encode(page, encoder, response)  # while the database works
+                if page_size < len(page.records):
+                    continue
+                expansion = await expanding
             if expansion is not None:
                 for index, root in enumerate(roots):
                     response.records[index] += related_bytes(expansion.from_roots[root.collection, root.record_id])
-                response.included = await _included(expansion, actor, request)
+                response.included = await encoded_included(expansion, actor, request, response_type)
                 if response.size() <= MAX_PAGE_MESSAGE_BYTES:
                     return response
             page_size, limit = _fewer(len(page.records), limit)
@@ -96,7 +98,7 @@ class MergedPages:
             if expansion is not None:
                 fill_record(message.record, record, actor.tenant_id, request)
                 fill_related(message.related, expansion.from_roots[record.collection, record.record_id])
-                response.included = await _included(expansion, actor, request)
+                response.included = await encoded_included(expansion, actor, request, type(message))
                 if response.size() <= MAX_PAGE_MESSAGE_BYTES:
                     return response
             _, limit = _fewer(1, limit)
@@ -125,16 +127,12 @@ class MergedPages:
             return None
 
 
-async def _included(expansion: Expansion, actor: Actor, request: Expanding) -> list[bytes]:
-    """Return the encoded related records of a response."""
-    of_whole = MergedEncoder(actor, IncludedPresentation(request.included_fields, request.response_encoding))
-    of_selected = MergedEncoder(actor, IncludedPresentation((), request.response_encoding))
-    encoders = dict.fromkeys(expansion.selected, of_selected)
-    onward = expansion.from_included
-    return [
-        encoders.get(key[0], of_whole).encode(merged) + related_bytes(onward.get(key))
-        async for key, merged in yielding(expansion.included.items())
-    ]
+async def _encode(page: MergedPage, encoder: MergedEncoder, response: EncodedPage) -> int:
+    """Add the records of a page to its response, and return how many fit."""
+    async for merged in yielding(page.records):
+        response.records.append(encoder.encode(merged))
+        response.draft_count += merged.draft_kind is not None
+    return response.count_fitting()
 
 
 def _fewer(page_size: int, limit: int) -> tuple[int, int]:

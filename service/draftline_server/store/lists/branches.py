@@ -98,7 +98,7 @@ class ListQueryKey:
     is_ranged: bool = True  # split the rows after a position into ranges that an index of the order serves
     related: Pairs | None = None  # the list has the records of these pairs
     with_sync: bool = False  # return the state of each record at the system of record of a bound collection
-    selects_keys: bool = False  # with `related`: the texts of the contents have only the keys that are bound
+    key_count: int | None = None  # with `related`: the texts of the contents have only as many keys, which are bound
 
     @property
     def has_texts(self) -> bool:
@@ -220,24 +220,29 @@ def _contents(shape: ListQueryKey, content: ColumnElement[Any], *, is_draft: boo
     if not shape.has_texts:
         return [content.label("content")]
     itself = content if is_draft else cast(null(), JSONB())
-    whole = selected_text(content) if shape.selects_keys else cast(content, Text())
+    whole = cast(content, Text()) if shape.key_count is None else selected_text(content, shape.key_count)
     return [itself.label("content"), whole.label("content_text")]
 
 
-def selected_text(content: Any) -> ColumnElement[Any]:
+def selected_text(content: Any, count: int) -> ColumnElement[Any]:
     """Return the text of an object, the value of a column, with only the keys that are bound, in their order.
 
-    `prefixes` are the keys as JSON, each with a colon. The empty object is added because a large value would otherwise
-    be decompressed for each key: the sum is a value in memory.
+    `prefix_0` and so on are the keys as JSON, each with a colon. With several keys, the empty object is added because a
+    large value would otherwise be decompressed for each of them: the sum is a value in memory.
     """
-    texts = (cast(bound(name, type_=ARRAY(Text())), ARRAY(Text())) for name in ("keys", "prefixes"))
-    wanted = func.unnest(*texts).table_valued("key", "prefix").render_derived()
-    whole = select(content.concat(literal_column("'{}'", JSONB())).label("content"))
-    read = whole.correlate(content.table).offset(literal_column("0")).lateral("read")
-    member = cast(read.c.content.op("->", return_type=JSONB())(wanted.c.key), Text())  # NULL: there is no such key
-    members = func.string_agg(wanted.c.prefix.concat(member), literal_column("','"))
-    joined = select(func.coalesce(members, literal_column("''"))).select_from(wanted.join(read, true()))
-    return literal_column("'{'", Text()).concat(joined.scalar_subquery()).concat(literal_column("'}'", Text()))
+    source, read = content, None
+    if count > 1:
+        whole = select(content.concat(literal_column("'{}'", JSONB())).label("content"))
+        read = whole.correlate(content.table).offset(literal_column("0")).lateral("read")
+        source = read.c.content
+    members = []
+    for index in range(count):
+        key, prefix = (cast(bound(f"{name}_{index}", type_=Text()), Text()) for name in ("key", "prefix"))
+        members.append(prefix.concat(cast(source.op("->", return_type=JSONB())(key), Text())))  # NULL: no such key
+    joined: Any = func.concat_ws(literal_column("','"), *members) if members else literal_column("''", Text())
+    if read is not None:
+        joined = select(joined).select_from(read).scalar_subquery()
+    return literal_column("'{'", Text()).concat(joined).concat(literal_column("'}'", Text()))
 
 
 def _looked_up(table: Table, shape: ListQueryKey, record_id: ColumnElement[Any], name: str) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from typing import Any
 
 import asyncpg
 
@@ -253,12 +254,7 @@ def _fitting(rows: Sequence[asyncpg.Record], page_size: int, max_bytes: int) -> 
 
 def merged_of(row: asyncpg.Record, actor: Actor, collection: str, *, with_sync: bool = False) -> MergedRecord:
     """Return the record of a row of a list. `with_sync`: the row has its state at the system of record."""
-    (record_id, content, version, parent_id, position, created_at, created_by, updated_at, updated_by, deleted_at, kind
-     ) = row[:11]  # query.RECORD_COLUMNS  # fmt: skip
-    record = Record(
-        collection, record_id, content, version, parent_id, position, _time(created_at), created_by, _time(updated_at),
-        updated_by, deleted_at,
-    )  # fmt: skip
+    record, kind = record_of(row, collection), row["draft_kind"]
     sync = sync_of(row, collection) if with_sync else None
     if kind is None:
         return MergedRecord(record, sync=sync)
@@ -271,13 +267,23 @@ def merged_of(row: asyncpg.Record, actor: Actor, collection: str, *, with_sync: 
         row["draft_updated_at"],
         row["session_id"],
         row["change_reason"],
-        conflicts_of(collection, record_id, version, row["conflicts"] or "[]"),
+        conflicts_of(collection, record.record_id, record.version, row["conflicts"] or "[]"),
         row["modified_attributes"] or (),
         sync,
     )
 
 
+def record_of(row: Sequence[Any], collection: str) -> Record:
+    """Return the record of a row that begins with the columns of query.RECORD_COLUMNS."""
+    (record_id, content, version, parent_id, position, created_at, created_by, updated_at, updated_by, deleted_at
+     ) = row[:10]  # fmt: skip
+    return Record(
+        collection, record_id, content, version, parent_id, position, time_of(created_at), created_by,
+        time_of(updated_at), updated_by, deleted_at,
+    )  # fmt: skip
+
+
 @lru_cache(maxsize=4096)  # the records of one write share their times
-def _time(binary: bytes) -> datetime:
+def time_of(binary: bytes) -> datetime:
     """Return the time of PostgreSQL's binary form: microseconds since 2000."""
     return _EPOCH + timedelta(microseconds=int.from_bytes(binary, "big", signed=True))

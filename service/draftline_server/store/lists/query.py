@@ -42,7 +42,7 @@ from sqlalchemy import (
 
 from ..statements import Statement, compiled
 from ..tables import collection_order, order_entry
-from .branches import Branch, Entries, ListQueryKey, Pairs, branches_of, pairs_of, range_of
+from .branches import Branch, Entries, ListQueryKey, branches_of, range_of
 from .order import MAX_RANGED_KEYS, bound, conditions_after, sorted_by, token_columns
 from .sync_states import known_state, shown_state, stored_record
 
@@ -78,20 +78,16 @@ def page_statement(shape: ListQueryKey) -> tuple[Statement, Mapping[str, object]
     found = union.order_by(*_order_of(union.selected_columns, shape)).limit(limit).subquery("found")
     size = func.octet_length(_text_of(found, shape))
     so_far: dict[str, Any] = {"order_by": _order_of(found.c, shape), "rows": (None, 0)}
-    measured = [(func.sum(size).over(**so_far) - size).label("bytes_before")]
-    if shape.related is None:
-        measured.append(func.row_number().over(**so_far).label("number"))
-    page = select(found, *measured).subquery("page")
-    is_returned: ColumnElement[bool] = page.c.bytes_before <= bound("max_bytes", type_=BigInteger())
-    if shape.related is None:
-        # The first two rows are always returned: one may fill the page, the other shows that there are more.
-        is_returned = or_(is_returned, page.c.number == literal_column("2"))
+    bytes_before = func.sum(size).over(**so_far) - size
+    number = func.row_number().over(**so_far)
+    page = select(found, bytes_before.label("bytes_before"), number.label("number")).subquery("page")
+    # The first two rows are always returned: one may fill the page, the other shows that there are more.
+    is_small = page.c.bytes_before <= bound("max_bytes", type_=BigInteger())
+    is_returned = or_(is_small, page.c.number == literal_column("2"))
     statement = _answered(page, shape).where(is_returned).order_by(*_order_of(page.c, shape))
     if shape.entries is not None:
         answer = statement.subquery("answer")
         statement = select(answer).select_from(_ready_order().outerjoin(answer, true()))
-    if shape.related is not None:
-        return compiled("get_related", _with_pairs(statement, page, shape.related))
     return compiled("get_merged", statement)
 
 
@@ -131,20 +127,6 @@ def range_sizes_statement(ranges: int) -> tuple[Statement, Mapping[str, object]]
         limited = select(literal_column("1")).where(*conditions).limit(bound("limit", type_=BigInteger())).subquery()
         sizes.append(select(func.count()).select_from(limited).scalar_subquery().label(f"size_{index}"))
     return compiled("count_entries", select(*sizes))
-
-
-def _with_pairs(statement: Any, page: Any, related: Pairs) -> Any:
-    """Return the statement of related records. Its first row has all pairs: a join might compare all with all.
-
-    Named records have no pairs, because the caller knows their ids.
-    """
-    if related is Pairs.NAMED:
-        return statement
-    pairs, is_first = pairs_of(related).c, page.c.bytes_before == literal_column("0")
-    for column, name in ((pairs.target, "targets"), (pairs.record_id, "related_ids")):
-        all_pairs = select(func.array_agg(column)).scalar_subquery()
-        statement = statement.add_columns(case((is_first, all_pairs)).label(name))
-    return statement
 
 
 def _ready_order() -> Any:
@@ -224,14 +206,6 @@ def _answered(page: Any, shape: ListQueryKey) -> Any:
 def _answer(page: Any, shape: ListQueryKey) -> list[Any]:
     """Return the columns of a row: the record, its draft's changes and conflicts, and the sort keys for the token."""
     c = page.c
-    modified = func.draftline.modified_fields(c.draft_kind, c.edit, c.baseline, c.content)
-    is_deleted = c.baseline_deleted_at.is_not(None)
-    old_parent_id = case((and_(c.draft_kind == "CREATE", is_deleted), None), else_=c.baseline_parent_id)
-    old_position = case((and_(c.draft_kind == "CREATE", is_deleted), None), else_=c.baseline_position)
-    attributes = func.draftline.modified_attributes(c.attributes, old_parent_id, old_position)
-    conflicts = func.draftline.draft_conflicts(
-        c.draft_kind, c.edit, c.base, c.attributes, c.baseline, c.baseline_parent_id, c.baseline_position, is_deleted
-    )
     keys = [
         column
         for index, key in enumerate(shape.order)
@@ -244,8 +218,23 @@ def _answer(page: Any, shape: ListQueryKey) -> list[Any]:
     return [
         *(_record_column(page, name, shape) for name in RECORD_COLUMNS),
         *drafted,
+        *draft_changes(c),
+        *keys,
+    ]
+
+
+def draft_changes(c: Any) -> list[ColumnElement[Any]]:
+    """Return the columns modified_fields, modified_attributes and conflicts of rows with the columns of a branch."""
+    modified = func.draftline.modified_fields(c.draft_kind, c.edit, c.baseline, c.content)
+    is_deleted = c.baseline_deleted_at.is_not(None)
+    old_parent_id = case((and_(c.draft_kind == "CREATE", is_deleted), None), else_=c.baseline_parent_id)
+    old_position = case((and_(c.draft_kind == "CREATE", is_deleted), None), else_=c.baseline_position)
+    attributes = func.draftline.modified_attributes(c.attributes, old_parent_id, old_position)
+    conflicts = func.draftline.draft_conflicts(
+        c.draft_kind, c.edit, c.base, c.attributes, c.baseline, c.baseline_parent_id, c.baseline_position, is_deleted
+    )
+    return [
         case((c.draft_kind.is_not(None), modified)).label("modified_fields"),
         case((c.attributes.is_not(None), attributes)).label("modified_attributes"),
         case((c.base_version != c.version, cast(conflicts, Text()))).label("conflicts"),
-        *keys,
     ]

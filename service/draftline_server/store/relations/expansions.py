@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
-import asyncpg
-
-from ...domain.drafts import MergedRecord
 from ...domain.filters.ast import Path
 from ...domain.merged import MergedQuery, View
 from ...domain.records import Actor, Record
@@ -20,13 +18,13 @@ from ...domain.values import value_class
 from ..collections.cache import CollectionSpecs
 from ..database import Database
 from ..lists.branches import ListQueryKey, Pairs
-from ..lists.merged import merged_of
-from ..lists.query import page_statement
 from .ids import related_ids
-from .selected_keys import key_values, keys_by_collection
+from .related_rows import CONTENT, ID, PAIRS, PARENT_ID, POSITION, RelatedRow, content_bytes, related_statement
+from .selected_keys import key_values, keys_by_collection, storable
 from .steps import Step, steps_of
 
 Key = tuple[str, str]  # collection and record id
+Source: TypeAlias = tuple[str, bytes, str | None]  # id, content and parent id of a record from which relations lead
 
 
 class TooManyBytesError(Exception):
@@ -46,7 +44,7 @@ class Related:
 class Expansion:
     """Related records, each once, and the relations that lead to them, by the record from which they start."""
 
-    included: dict[Key, MergedRecord] = field(default_factory=dict)
+    included: dict[Key, RelatedRow] = field(default_factory=dict)
     from_roots: dict[Key, dict[str, Related]] = field(default_factory=dict)
     from_included: dict[Key, dict[str, Related]] = field(default_factory=dict)
     selected: set[str] = field(default_factory=set)  # collections whose contents have no keys besides `fields`
@@ -84,7 +82,8 @@ class Expansions:
         Raise TooManyBytesError if their contents have more than `max_bytes`.
         """
         reader = _Reader(self._database, actor, query, keys_by_collection(query.fields, steps), max_bytes)
-        await reader.follow_all(steps, roots, is_root=True)
+        sources = [(each.record_id, each.content.encode(), each.parent_id) for each in roots]
+        await reader.follow_all(steps, query.collection, sources, is_root=True)
         return reader.expansion
 
 
@@ -99,49 +98,52 @@ class _Reader:
         self._query = query
         self._keys = keys
         self._bytes_left = max_bytes
-        wanted = dict.fromkeys(query.fields)
-        self.expansion = Expansion(selected={name for name, each in keys.items() if wanted.keys() == set(each)})
+        wanted = set(storable(query.fields))
+        self.expansion = Expansion(selected={name for name, each in keys.items() if wanted == set(each)})
 
-    async def follow_all(self, steps: Mapping[str, Step], sources: Sequence[Record], *, is_root: bool = False) -> None:
-        """Follow relations from records, and on from the records that they lead to."""
+    async def follow_all(
+        self, steps: Mapping[str, Step], collection: str, sources: Sequence[Source], *, is_root: bool = False
+    ) -> None:
+        """Follow relations from records of a collection, and on from the records that they lead to."""
         for name, step in steps.items():
+            target = step.relation.target
             related = await self._follow(step.relation, sources)
             links = self.expansion.from_roots if is_root else self.expansion.from_included
-            for source in sources:
-                links.setdefault((source.collection, source.record_id), {})[name] = related[source.record_id]
+            for record_id, each in related.items():
+                links.setdefault((collection, record_id), {})[name] = each
             if step.steps:
-                ids = dict.fromkeys(each for source in sources for each in related[source.record_id].record_ids)
-                included = [self.expansion.included[step.relation.target, each].record for each in ids]
-                await self.follow_all(step.steps, included)
+                ids = dict.fromkeys(record_id for each in related.values() for record_id in each.record_ids)
+                rows = [self.expansion.included[target, record_id] for record_id in ids]
+                await self.follow_all(step.steps, target, [(row[ID], row[CONTENT], row[PARENT_ID]) for row in rows])
 
-    async def _follow(self, relation: Relation, sources: Sequence[Record]) -> dict[str, Related]:
-        """Return the related records of each source, and add them to those that are included."""
+    async def _follow(self, relation: Relation, sources: Sequence[Source]) -> dict[str, Related]:
+        """Return the related records of each source by its id, and add them to those that are included."""
         if relation.direction in (Direction.FIELD, Direction.PARENT):
             return await self._named(relation, sources)
         return await self._naming(relation, sources)
 
-    async def _named(self, relation: Relation, sources: Sequence[Record]) -> dict[str, Related]:
-        named = {source.record_id: _ids_of(relation, source) for source in sources}
+    async def _named(self, relation: Relation, sources: Sequence[Source]) -> dict[str, Related]:
+        named = {source[0]: _ids_of(relation, source) for source in sources}
         limit = self._query.limit
         wanted = list(dict.fromkeys(each for ids in named.values() for each in ids[:limit]))
         rows = await self._fetch(relation, Pairs.NAMED, wanted, len(wanted))
-        present = {row["record_id"] for row in rows}
+        present = {row[ID] for row in rows}
         self._include(relation, rows)
         return {
             record_id: Related(relation.target, [each for each in ids[:limit] if each in present], len(ids) > limit)
             for record_id, ids in named.items()
         }
 
-    async def _naming(self, relation: Relation, sources: Sequence[Record]) -> dict[str, Related]:
+    async def _naming(self, relation: Relation, sources: Sequence[Source]) -> dict[str, Related]:
         pairs = Pairs.CHILDREN
         if relation.direction is Direction.INVERSE:
             pairs = Pairs.INVERSE_WITH_DELETED if self._query.show_deleted else Pairs.INVERSE
-        targets, limit = [source.record_id for source in sources], self._query.limit
+        targets, limit = [source[0] for source in sources], self._query.limit
         rows = await self._fetch(relation, pairs, targets, len(targets) * (limit + 1))
-        by_id = {row["record_id"]: row for row in rows}
+        by_id = {row[ID]: row for row in rows}
         found: dict[str, list[str]] = {target: [] for target in targets}
         if rows:
-            for target, record_id in zip(rows[0]["targets"], rows[0]["related_ids"], strict=True):
+            for target, record_id in zip(*rows[0][PAIRS], strict=True):
                 if record_id in by_id:
                     found[target].append(record_id)
         for ids in found.values():
@@ -149,13 +151,10 @@ class _Reader:
                 ids.sort(key=lambda each: _position(by_id[each]))
             else:
                 ids.sort()
-        kept = dict.fromkeys(each for ids in found.values() for each in ids[:limit])
-        self._include(relation, [by_id[each] for each in kept])
+        self._include(relation, [by_id[each] for ids in found.values() for each in ids[:limit]])
         return {target: Related(relation.target, ids[:limit], len(ids) > limit) for target, ids in found.items()}
 
-    async def _fetch(
-        self, relation: Relation, pairs: Pairs, targets: Sequence[str], most: int
-    ) -> Sequence[asyncpg.Record]:
+    async def _fetch(self, relation: Relation, pairs: Pairs, targets: Sequence[str], most: int) -> Sequence[RelatedRow]:
         """Return the rows of the related records of some targets, of which there are at most `most`.
 
         Raise TooManyBytesError if they have more content than there is room for.
@@ -168,9 +167,9 @@ class _Reader:
         keys = self._keys.get(relation.target)
         shape = ListQueryKey(
             "", None, (), view, query.show_deleted, False, bool(query.session_id), related=pairs,
-            selects_keys=keys is not None,
+            key_count=None if keys is None else len(keys),
         )  # fmt: skip
-        statement, fixed = page_statement(shape)
+        statement, fixed = related_statement(shape)
         values: dict[str, object] = {
             "tenant_id": self._actor.tenant_id, "user_id": self._actor.user_id, "collection": relation.target,
             "session_id": query.session_id, "with_drafts": has_drafts, "show_deleted": query.show_deleted,
@@ -180,32 +179,27 @@ class _Reader:
         if keys is not None:
             values |= key_values(keys)
         rows = await self._database.fetch(statement, {**fixed, **values}, idempotent=True)
-        self._bytes_left -= sum(map(_size, rows))
+        self._bytes_left -= content_bytes(rows)
         if self._bytes_left < 0:  # the statement may have left out rows for the same reason
             raise TooManyBytesError
         return rows
 
-    def _include(self, relation: Relation, rows: Sequence[asyncpg.Record]) -> None:
+    def _include(self, relation: Relation, rows: Sequence[RelatedRow]) -> None:
+        included = self.expansion.included
         for row in rows:
-            key = (relation.target, row["record_id"])
-            if key not in self.expansion.included:
-                self.expansion.included[key] = merged_of(row, self._actor, relation.target)
+            included.setdefault((relation.target, row[ID]), row)
 
 
-def _ids_of(relation: Relation, source: Record) -> Sequence[str]:
+def _ids_of(relation: Relation, source: Source) -> Sequence[str]:
+    _, content, parent_id = source
     if relation.direction is Direction.PARENT:
-        return [source.parent_id] if source.parent_id is not None else []
-    return related_ids(source.content, relation.path)
+        return [parent_id] if parent_id is not None else []
+    return related_ids(content, relation.path)
 
 
-def _position(row: asyncpg.Record) -> tuple[bool, int, str]:
-    position = row["position"]
-    return position is None, position or 0, row["record_id"]
-
-
-def _size(row: asyncpg.Record) -> int:
-    content: str = row["content"]
-    return len(content) if content.isascii() else len(content.encode())
+def _position(row: RelatedRow) -> tuple[bool, int, str]:
+    position = row[POSITION]
+    return position is None, position or 0, row[ID]
 
 
 def query_of(list_query: MergedQuery, paths: Sequence[Path], limit: int, fields: Sequence[str]) -> ExpandQuery:

@@ -16,9 +16,9 @@ _array = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _text = msgspec.json.Decoder(str).decode
 
 
-def related_ids(content: str, path: Path) -> Sequence[str]:
+def related_ids(content: bytes, path: Path) -> Sequence[str]:
     """Return the ids that the value at a path names: a text, or each text of an array once, in their order."""
-    value = content.encode()
+    value = content
     for name in path:
         if value[:1] != b"{":
             return ()

@@ -67,7 +67,7 @@ class ReferenceChecks:
     def names_any(self, tenant_id: str, collection: str, content: str) -> bool:
         """Return whether a content names records by checked relations."""
         relations = self._specs.known(tenant_id, collection).checked_relations()
-        return any(related_ids(content, each.path) for each in relations)
+        return any(related_ids(content.encode(), each.path) for each in relations)
 
     def touches(self, tenant_id: str, patch: Patch) -> bool:
         """Return whether a patch may change what its record names by checked relations."""

@@ -27,17 +27,24 @@ def keys_by_collection(fields: Sequence[str], steps: Mapping[str, Step]) -> dict
         return {}
     found: dict[str, dict[str, None]] = {}
     for step in _all(steps):
-        keys = found.setdefault(step.relation.target, dict.fromkeys(fields))
+        keys = found.setdefault(step.relation.target, dict.fromkeys(storable(fields)))
         keys |= {
             each.relation.path[0]: None for each in step.steps.values() if each.relation.direction is Direction.FIELD
         }
     return {collection: list(keys) for collection, keys in found.items() if len(keys) <= MAX_KEYS}
 
 
+def storable(keys: Sequence[str]) -> Sequence[str]:
+    """Return the keys that a stored object may have."""
+    return [each for each in keys if "\0" not in each]
+
+
 def key_values(keys: Sequence[str]) -> dict[str, object]:
     """Return the parameters of a statement that selects keys (branches.selected_text)."""
-    storable = [each for each in keys if "\0" not in each]
-    return {"keys": storable, "prefixes": [f"{_encode(each).decode()}:" for each in storable]}
+    values: dict[str, object] = {}
+    for index, key in enumerate(keys):
+        values |= {f"key_{index}": key, f"prefix_{index}": f"{_encode(key).decode()}:"}
+    return values
 
 
 def _all(steps: Mapping[str, Step]) -> Iterator[Step]:

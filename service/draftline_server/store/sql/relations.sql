@@ -2,16 +2,21 @@
 -- the caller count as in merged lists: `with_drafts`, `session_id` (empty: of all sessions) and `show_deleted`. For each
 -- target the first `related_limit` records are returned. `is_draft`: the caller's draft of the record counts, not the record.
 
--- fragment: has_own_draft
--- The caller has a draft of the record `e`, whose merged values count instead. Without any draft in the collection, none is
--- looked up. Comparisons of rows are served by the primary key only; with equalities, the drafts of all users might be read.
+-- fragment: has_drafts
+-- The caller has any draft in the collection: without one, no record is looked up among them. Comparisons of rows are served
+-- by the primary key only; with equalities, the drafts of all users might be read.
 CAST(:with_drafts AS boolean) AND (
     SELECT EXISTS (
         SELECT FROM draftline.draft AS o
         WHERE o.tenant_id = :tenant_id
           AND (o.user_id, o.collection) >= (CAST(:user_id AS text), CAST(:collection AS text))
           AND (o.user_id, o.collection) <= (CAST(:user_id AS text), CAST(:collection AS text)))
-) AND EXISTS (
+)
+
+-- fragment: has_own_draft
+-- The caller has a draft of the record `e`, whose merged values count instead.
+-- include: relations.has_drafts
+AND EXISTS (
     SELECT FROM draftline.draft AS o
     WHERE o.tenant_id = :tenant_id
       AND (o.user_id, o.collection, o.record_id) >= (CAST(:user_id AS text), CAST(:collection AS text), e.record_id)
@@ -38,7 +43,8 @@ UNION ALL
 (SELECT e.record_id, true AS is_draft
  FROM draftline.draft_order_entry AS e
  WHERE e.tenant_id = :tenant_id AND e.user_id = :user_id AND e.collection = :collection AND e.order_id = :order_id
-   AND e.key = convert_to(t.target, 'UTF8')
+   AND e.key = convert_to(t.target, 'UTF8') AND
+   -- include: relations.has_drafts
    AND (  -- not a join, which would read all entries of the target and sort them
        SELECT true
        FROM draftline.draft AS d
