@@ -143,6 +143,20 @@ async def test_page_with_an_id_that_cannot_be_stored_is_logged(database_url: str
         assert [each["reason"] for each in events if each["event"] == "sync_failed"] == ["UnstorableIdError"]
 
 
+@CHARACTERS
+async def test_reference_that_cannot_be_stored_links_no_record(database_url: str, character: str) -> None:
+    """Take it for the reference of no record, and not for one that is spelled like it."""
+    async with connected(database_url) as database:
+        world = SyncWorld(database, "acme")
+        await world.bind()
+        await world.create("p", {"n": 1})
+        world.system.insert({"n": 2}, "r", reference=f"p{character}")
+        await world.pull(snapshot=True)
+        assert {row["record_id"]: row["content"] for row in await world.stored("record")} == {
+            "p": {"n": 1}, "r": {"n": 2}
+        }  # fmt: skip
+
+
 async def test_id_that_is_too_long_for_an_index_is_an_unknown_outcome_and_stops_a_read(database_url: str) -> None:
     """Settle the other writes of the batch, and say in the log why the collection is not read."""
     long = "".join(random.Random(1).choices(string.ascii_letters, k=3_000))  # does not compress

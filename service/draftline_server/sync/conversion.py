@@ -118,7 +118,7 @@ def to_answer(remote: RemoteRecord, record_id: str = "") -> Answer:
     return Answer(
         remote.remote_id,
         storable(remote.remote_version) or None,
-        storable(remote.record_id),
+        remote.record_id if remote.record_id == storable(remote.record_id) else "",
         remote.deleted,
         text or "{}",
         record_id,
