@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from draftline.upstreams import Capabilities, Page, RemoteRecord, ThrottledError, UnreachableError, UpstreamError
 from draftline_server.domain.sync import BoundCollection, SyncSpec
 from draftline_server.store.database import Database
+from draftline_server.sync import failure_reports
 from draftline_server.sync.turns import Turns
 from draftline_server.sync.worker import Connection
+from support.log_capture import logged
 from support.sync_worlds import UPSTREAM, SyncWorld, until
 from support.tenant_stores import COLLECTION
 from support.upstream_toy import ToyUpstream
@@ -70,13 +73,41 @@ async def test_collection_that_cannot_be_read_stops_no_other_one(world: SyncWorl
         here = {row["record_id"] for row in await world.stored("record") if row["collection"] == COLLECTION}
         return "r" in here and sorted(each["n"] for each in world.system.live().values()) == [1, 2]
 
+    async def is_reported() -> bool:
+        return any(each["kind"] == "UNREACHABLE" for each in await world.events())
+
     async with world.working():
         await until(synced)
+        await until(is_reported)
+    (event,) = [each for each in await world.events() if each["kind"] == "UNREACHABLE"]
+    assert (event["collection"], bool(event["message"])) == (BROKEN, True)
+
+
+async def test_failure_is_reported_once_until_its_message_changes(
+    world: SyncWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Report what keeps writes from the system, again when it changes, and not for each request."""
+    await world.bind()
+    monkeypatch.setattr(failure_reports, "SPACED_S", 0.0)
+    reports = failure_reports.FailureReports(world.worker.progress)
+    with logged() as logs:
+        for message in ("refused\0", "refused\0", "reset"):
+            await reports.note(COLLECTION, UnreachableError(message))
+        await reports.note(COLLECTION, ThrottledError(after_s=1.0))
+    assert [each["event"] for each in logs] == ["sync_unreachable"] * 2
+    assert [each["message"] for each in await world.events()] == ["refused", "reset"]
+    world.system.is_down = True
+    await world.create("p", {"n": 1})
+    await world.push(replace(world.link(), failed=reports.note))
+    assert (await world.events())[-1]["message"] == "no connection"
 
 
 async def served(turns: Turns, errors: dict[str, UpstreamError]) -> list[str]:
     """Return the collections of a round, in order."""
     seen: list[str] = []
+
+    async def noted(name: str, error: Exception) -> None:
+        assert errors[name] is error
 
     async def work(name: str) -> None:
         seen.append(name)
@@ -84,7 +115,7 @@ async def served(turns: Turns, errors: dict[str, UpstreamError]) -> list[str]:
             raise errors[name]
 
     with pytest.raises(UpstreamError) if errors else nullcontext():
-        await turns.run(["a", "b", "c"], work)
+        await turns.run(["a", "b", "c"], work, noted)
     return seen
 
 

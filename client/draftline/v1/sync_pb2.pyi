@@ -1169,7 +1169,8 @@ class SyncEvent(_message.Message):
     upstream), PULL_REFUSED (not allowed here), IN_DOUBT (an outcome is unknown, and the write is not
     repeated), DUPLICATE (two records of the upstream are the same record here), OSCILLATING (both
     sides replace the value of the other one again and again), COMMIT_SPLIT (a commit does not fit into
-    one batch, see `batch_by_commit`) or SUSPENDED.
+    one batch, see `batch_by_commit`), UNREACHABLE (requests fail; again when the message changes, and
+    once in an hour) or SUSPENDED.
     """
     collection: _builtins.str
     """The collection. Empty: the event is of the whole sync."""

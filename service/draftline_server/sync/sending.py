@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from draftline.upstreams import (
@@ -37,6 +37,7 @@ class Link:
     counters: SyncCounters
     parallel: int = 8
     timeout_s: float = 30.0
+    failed: Callable[[str, Exception], Awaitable[None]] | None = None  # gets errors of writes, by collection
 
 
 class Sender:
@@ -70,6 +71,8 @@ class Sender:
             raise
         except UpstreamError as error:
             link.breaker.failed()
+            if link.failed is not None:
+                await link.failed(collection, error)
             return [NotTaken(str(error), link.breaker.pause_s())] * len(batch)
         except Exception as error:  # of the connector: the request may have been sent
             if self._ending.has_begun:

@@ -18,20 +18,27 @@ class Turns:
     def __init__(self) -> None:
         self._first = 0
 
-    async def run(self, collections: Sequence[T], work: Callable[[T], Awaitable[None]]) -> None:
-        """Run `work` for every collection, and raise the first error afterwards.
+    async def run(
+        self,
+        collections: Sequence[T],
+        work: Callable[[T], Awaitable[None]],
+        failed_one: Callable[[T, Exception], Awaitable[None]],
+    ) -> None:
+        """Run `work` for every collection, and raise the first error afterwards. `failed_one` gets all of them.
 
-        Errors that concern all of them end the round: rejected credentials, and a limit of requests.
+        Errors that concern all collections end the round: rejected credentials, and a limit of requests.
         """
         failed: Exception | None = None
         for index in range(len(collections)):
+            each = collections[(self._first + index) % len(collections)]
             try:
-                await work(collections[(self._first + index) % len(collections)])
+                await work(each)
             except (ThrottledError, UnauthorizedError):
                 self._first += index + 1
                 raise
             except (UpstreamError, DraftlineError) as error:
                 failed = failed or error
+                await failed_one(each, error)
         if failed is not None:
             self._first += 1
             raise failed

@@ -35,9 +35,11 @@ from ..store.sync.progress import PulledCollection, PullProgress, SyncWork
 from .breaker import Breaker, TokenBucket, asked_s
 from .conversion import storable, to_binding, usable
 from .counters import SyncCounters
+from .failure_reports import FailureReports
 from .pull import Intervals, Pull
 from .push import Push, SuspendedError, unexpected
 from .sending import Link
+from .suitability import refuse_unsuitable
 from .turns import Turns
 
 E = TypeVar("E", bound=BaseException)
@@ -89,6 +91,7 @@ class SyncWorker:
         self._described: dict[str, Capabilities] = {}
         self._is_current: Callable[[], bool] = lambda: True
         self._turns, self._read_turns = Turns(), Turns()
+        self._reports = FailureReports(self.progress)
 
     async def run(self) -> None:
         """Work until the sync is stopped or its configuration changes. The caller holds the lease."""
@@ -111,6 +114,7 @@ class SyncWorker:
             self._stores.counters,
             connection.parallel,
             connection.timeout_s,
+            self._reports.note,
         )
         suspended: SuspendedError | None = None
         try:
@@ -203,7 +207,7 @@ class SyncWorker:
             if self._may_push(each, capabilities, work):
                 moved += await push.push(each.bound, capabilities, by_commit=work.spec.batch_by_commit)
 
-        await self._turns.run(work.collections, send)
+        await self._turns.run(work.collections, send, self._failed)
         if moved:
             return 0.0
         next_due = await self._attempts.next_due([each.bound.collection for each in work.collections])
@@ -234,7 +238,7 @@ class SyncWorker:
     async def _capabilities(self, link: Link, bound: BoundCollection, work: SyncWork) -> Capabilities:
         if bound.collection not in self._described:
             described = await self._describe(link, bound.collection)
-            _refuse_unsuitable(bound, described, work)
+            refuse_unsuitable(bound, described, work)
             self._described[bound.collection] = described
         return self._described[bound.collection]
 
@@ -276,7 +280,10 @@ class SyncWorker:
             capabilities = await self._capabilities(link, each.bound, work)
             await pull.run(each, capabilities, intervals, now)
 
-        await self._read_turns.run(work.collections, read)
+        await self._read_turns.run(work.collections, read, self._failed)
+
+    async def _failed(self, each: PulledCollection, error: Exception) -> None:
+        await self._reports.note(each.bound.collection, error)
 
 
 def _first(errors: BaseExceptionGroup[E]) -> E:
@@ -290,16 +297,3 @@ async def _wait(signal: ChangeSignal, seen: int, pause_s: float) -> None:
         await signal.wait_after(seen, pause_s)
     else:
         await asyncio.sleep(0)
-
-
-def _refuse_unsuitable(bound: BoundCollection, capabilities: Capabilities, work: SyncWork) -> None:
-    """Raise SuspendedError for an upstream with which writes could be lost, doubled or overwritten."""
-    if not capabilities.lookups:
-        raise SuspendedError("UNSUITABLE", f"the upstream cannot look up records of {bound.collection!r} by their ids")
-    repeats_safely = capabilities.idempotency_keys_s or capabilities.conditional_writes
-    if work.spec.push and not repeats_safely and not work.spec.accept_overwrites:
-        raise SuspendedError(
-            "UNSUITABLE",
-            f"the upstream has neither idempotency keys nor conditional writes for {bound.collection!r}: a repeated "
-            "write could overwrite a later change of others; set accept_overwrites if that is acceptable",
-        )

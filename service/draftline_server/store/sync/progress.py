@@ -131,6 +131,13 @@ class PullProgress:
         """Store that the upstream can be reached again."""
         await self.store_breaker(0, 0.0)
 
+    async def report(self, collection: str, kind: str, message: str) -> None:
+        """Add an event about a collection."""
+        values = self._values(
+            collection=collection, kind=kind, reason=kind, message=message, now=await self._database.now()
+        )
+        await self._database.fetch(SQL["add_event"], values)
+
     async def suspend(self, reason: str, message: str) -> None:
         """Stop the sync until a person resumes it."""
         await self._run("suspend", reason=reason, message=message, now=await self._database.now())
