@@ -151,7 +151,8 @@ def _watches(shared: _Shared, wakes: ChangeSignals) -> Watches:
     # Limit watchers to a quarter of the connections, so that they cannot exhaust the pool.
     feed = Feed(shared.database, max(1, settings.database.pool_size // 4))
     options = WatchOptions(settings.server.watch_heartbeat_s, settings.limits.max_watchers)
-    return Watches(feed, shared.merged, wakes, shared.page_tokens, options)
+    names = shared.pages.field_names
+    return Watches(feed, shared.merged, names, wakes, page_tokens=shared.page_tokens, options=options)
 
 
 def _content_service(shared: _Shared, statistics: StatisticsRefresh) -> ContentService:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -105,6 +106,23 @@ def test_lists_and_streams_warn_in_python(client: draftline.Client) -> None:
     for read in (client.get_merged, client.stream_merged):
         with pytest.warns(draftline.UnknownFieldWarning, match="did you mean Title"):
             assert list(read("films", filter='title = "x"')) == []
+
+
+def test_merged_watch_warns_when_it_begins(client: draftline.Client) -> None:
+    client.create_content("films", {"Title": "Alien"}, record_id="m-1")
+    watch = client.watch_merged("films", filter='title = "x"', fields=["Title", "Yaer"])
+    with pytest.warns(draftline.UnknownFieldWarning) as warned:
+        watch.ready()
+    assert [str(each.message).partition(":")[0] for each in warned] == ["filter", "fields"]
+    assert "did you mean Title" in str(warned[0].message)
+    client.patch_content("films", "m-1", {"n": 1})
+    assert next(watch).record is None
+    watch.close()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for query in ({"filter": 'title = "x"', "resume_token": watch.resume_token}, {"filter": 'Title = "x"'}):
+            with client.watch_merged("films", **query):
+                pass
 
 
 def test_command_prints_warnings_to_standard_error(client: draftline.Client, server_address: str) -> None:

@@ -177,7 +177,8 @@ class ChangeMethods(Transport):
 
         Args:
             filter: only records whose merged values match, as in `get_merged`; a record that does
-                not match, or no longer does, is delivered as None.
+                not match, or no longer does, is delivered as None. When the watch starts, an
+                `UnknownFieldWarning` names each field that the collection does not seem to have.
             fields: the top-level keys of the content to return; empty: all.
 
         The other arguments, and the errors, are those of `watch`.

@@ -7,6 +7,7 @@ from typing import Any
 from draftline._core.conflicts import conflict_of
 from draftline._core.content_responses import record_of, time_of
 from draftline._core.draft_responses import merged_record_of
+from draftline._core.field_warnings import warn_of_fields
 from draftline._core.status import error_of_status
 from draftline.documents import json_value_of
 from draftline.models import (
@@ -29,6 +30,8 @@ def changes_of(response: pb.ListChangesResponse | pb.WatchChangesResponse) -> li
 
 
 def merged_changes_of(response: pb.WatchChangesResponse) -> list[MergedChange]:
+    """Return the changes of a message. Issues an UnknownFieldWarning for each of its warnings."""
+    warn_of_fields(response)
     return [
         MergedChange(each.record_id, merged_record_of(each.record) if each.HasField("record") else None)
         for each in response.merged

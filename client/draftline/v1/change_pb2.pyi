@@ -682,6 +682,7 @@ class WatchChangesResponse(_message.Message):
     CHANGES_FIELD_NUMBER: _builtins.int
     MERGED_FIELD_NUMBER: _builtins.int
     RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     resume_token: _builtins.str
     """The token to resume from if the stream is interrupted after this message."""
     @_builtins.property
@@ -692,16 +693,23 @@ class WatchChangesResponse(_message.Message):
     def merged(self) -> _containers.RepeatedCompositeFieldContainer[Global___MergedChange]:
         """The records, for WATCH_VIEW_MERGED: at most 1,000."""
 
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedCompositeFieldContainer[_draft_pb2.FieldWarning]:
+        """For WATCH_VIEW_MERGED: fields in `filter` and `fields` that the collection does not seem to have.
+        In the first message only, and not of a resumed watch.
+        """
+
     def __init__(
         self,
         *,
         changes: _abc.Iterable[Global___Change] | None = ...,
         merged: _abc.Iterable[Global___MergedChange] | None = ...,
         resume_token: _builtins.str = ...,
+        warnings: _abc.Iterable[_draft_pb2.FieldWarning] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "merged", b"merged", "resume_token", b"resume_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "merged", b"merged", "resume_token", b"resume_token", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -9,22 +9,24 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from draftline.v1 import change_pb2
+from draftline.v1 import change_pb2, draft_pb2
 
 from ...background.change_signal import ChangeSignal, ChangeSignals
 from ...background.shared_log_reader import SharedLogReader, SharedLogReaders
 from ...concurrency.fair_semaphore import FairSemaphore
 from ...domain.errors import DrainingError, InvalidFieldError, OverloadedError
 from ...domain.filters.ast import FilterError
+from ...domain.filters.named_fields import named_fields
 from ...domain.filters.parser import parse_filter
 from ...domain.merged import MAX_PAGE_SIZE, MergedQuery
 from ...domain.records import Actor
 from ...store.change_log.feed import MAX_PAGE_BYTES, Feed, FeedPage, LogPosition, Scope
+from ...store.lists.field_names import FieldNames
 from ...store.lists.merged import MergedStore
 from ...store.page_tokens import PageTokens
 from ...store.record_errors import invalid_filter
 from ..mapping.changes import to_change, to_change_filter
-from ..mapping.drafts import fill_merged
+from ..mapping.drafts import fill_merged, to_field_warning
 from ..response_size import MAX_PAGE_MESSAGE_BYTES, TAG_BYTES
 
 RESERVED_DIVISOR = 4  # 1/RESERVED_DIVISOR of the watchers is reserved for tenants with none
@@ -41,10 +43,18 @@ class Watches:
     """Serves the watchers of this process."""
 
     def __init__(
-        self, feed: Feed, merged: MergedStore, signals: ChangeSignals, page_tokens: PageTokens, options: WatchOptions
+        self,
+        feed: Feed,
+        merged: MergedStore,
+        field_names: FieldNames,
+        signals: ChangeSignals,
+        *,
+        page_tokens: PageTokens,
+        options: WatchOptions,
     ) -> None:
         self._feed = feed
         self._merged = merged
+        self._field_names = field_names
         self._signals = signals
         self._readers = SharedLogReaders(feed)
         self._page_tokens = page_tokens
@@ -72,7 +82,7 @@ class Watches:
             with self._signals.watching(actor.tenant_id) as signal:
                 watch = await self._started(request, actor)
                 with self._readers.of(watch.scope, signal) as reader:
-                    yield watch.message()
+                    yield watch.message(warnings=await self._warnings(request, actor))
                     async for message in self._messages(watch, signal, reader):
                         yield message
         finally:
@@ -122,6 +132,12 @@ class Watches:
         watch = _MergedWatch(scope, position, seal, request, actor, self._merged)
         await watch.check()
         return watch
+
+    async def _warnings(self, request: change_pb2.WatchChangesRequest, actor: Actor) -> list[draft_pb2.FieldWarning]:
+        if request.view != MERGED or request.resume_token:
+            return []
+        named = named_fields(parse_filter(request.filter), (), request.fields)
+        return [to_field_warning(each) for each in await self._field_names.unknown(actor, request.collection, named)]
 
 
 @dataclass(slots=True)
