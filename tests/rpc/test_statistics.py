@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from decimal import Decimal
+from typing import Any
 
 import draftline
 import grpc
@@ -97,6 +99,38 @@ async def test_query_without_a_statistic_is_refused_or_scanned(client: AsyncClie
     assert caught.value.metadata["declare"] == '{"group_by": [{"path": "/Day"}], "measures": []}'
     scanned = await client.statistics("films", **query, allow_scan=True)
     assert (scanned.groups[0].merged, scanned.statistic) == ({"count": 2}, "")
+    with pytest.raises(draftline.FailedPreconditionError, match="declare a field, and a statistic that groups by it"):
+        await client.statistics("unknown", measures=["count"])
+
+
+@pytest.mark.parametrize("fields", [{"/Gross": "number"}, {**FIELDS, "/Sold": "boolean"}], ids=["one", "all"])
+async def test_statistic_that_an_error_names_can_be_declared_and_covers_the_query(
+    client: AsyncClient, fields: dict[str, str]
+) -> None:
+    queries: list[dict[str, Any]] = [
+        {"measures": ["count"]},
+        {"measures": [GROSS, "avg(/Gross)"]},
+        {"measures": ["count(/Gross)"], "filter": "Gross > 0"},
+    ]
+    if "/Day" in fields:
+        queries += [
+            {"measures": ["count"], "group_by": ["month(/Day)"], "filter": "Day >= 2020-01-15"},
+            {"measures": ["min(/Gross)", "count_distinct(/Genre)"]},
+            {"measures": [GROSS], "group_by": ["/Genre"], "filter": "Gross > 0 AND Day < 2021-02-03"},
+        ]
+    await client.put_collection("films", fields=fields)
+    for query in queries:
+        with pytest.raises(draftline.FailedPreconditionError) as caught:
+            await client.statistics("films", **query)
+        named = json.loads(caught.value.metadata["declare"])
+        keys = [StatisticKey(key["path"], key.get("grain", "").lower() or None) for key in named["group_by"]]
+        statistic = DeclaredStatistic("named", keys, named["measures"], range_by=named.get("range_by", ""))
+        await client.put_collection("films", fields=fields, statistics=[statistic])
+        await client.wait_until_built("films")
+        answer = await client.statistics("films", **query)
+        assert answer.statistic == "named"
+        await client.put_collection("films", fields=fields)
+        assert answer.groups == (await client.statistics("films", **query, allow_scan=True)).groups
 
 
 async def test_statistic_of_a_field_that_is_not_declared_is_refused(client: AsyncClient) -> None:

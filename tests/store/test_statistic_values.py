@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from decimal import Decimal
 from fractions import Fraction
@@ -128,21 +128,31 @@ def a_query(dice: random.Random) -> StatisticsQuery:
     terms = [_term(dice, path) for path in dice.sample(paths, dice.randint(0, len(paths)))]
     text = dice.choice([" AND ", " OR "]).join(terms)
     text = f"NOT ({text})" if text and dice.random() < 0.3 else text
-    numeric = [index for index, measure in enumerate(chosen) if measure.function in (Function.COUNT, Function.SUM)]
+    numeric = [
+        index for index, measure in enumerate(chosen)
+        if measure.function not in (Function.MIN, Function.MAX) or TYPES[measure.path] is FieldType.NUMBER
+    ]  # fmt: skip
     having = tuple(
-        GroupCondition(dice.choice(numeric), dice.choice(list(Side)), dice.choice(["=", "!=", "<", "<=", ">", ">="]),
-                       Decimal(dice.choice(["0", "1", "-1", "0.1", "1" + "0" * 99])))
-        for _ in range(dice.choice([0, 0, 1, 2])) if numeric
-    )  # fmt: skip
-    sortable = [index for index, measure in enumerate(chosen) if measure.function is not Function.AVG]
+        _group_condition(dice, chosen, dice.choice(numeric)) for _ in range(dice.choice([0, 0, 1, 2])) if numeric
+    )
     order = [GroupOrder(index, None, dice.random() < 0.5) for index in range(len(group_by)) if dice.random() < 0.3]
     order += [
-        GroupOrder(index, dice.choice(list(Side)), dice.random() < 0.5) for index in sortable if dice.random() < 0.5
+        GroupOrder(index, dice.choice(list(Side)), dice.random() < 0.5)
+        for index in range(len(chosen))
+        if dice.random() < 0.5
     ]
     dice.shuffle(order)
     return StatisticsQuery(
         COLLECTION, group_by, chosen, parse_filter(text), tuple(order), having, dice.choice([2, 5, 999])
     )
+
+
+def _group_condition(dice: random.Random, measures: Sequence[Measure], index: int) -> GroupCondition:
+    side = dice.choice(list(Side))
+    if measures[index].function is Function.AVG:  # rounded, so not compared with what it may equal
+        return GroupCondition(index, side, dice.choice(["<", ">="]), Decimal(dice.choice(["0.37", "-12.5", "1e98"])))
+    value = Decimal(dice.choice(["0", "1", "-1", "0.1", "1" + "0" * 99]))
+    return GroupCondition(index, side, dice.choice(["=", "!=", "<", "<=", ">", ">="]), value)
 
 
 def _term(dice: random.Random, path: Path) -> str:

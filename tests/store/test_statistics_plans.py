@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 from draftline_server.domain.filters.parser import parse_filter
 from draftline_server.domain.filters.type_resolution import with_types
-from draftline_server.domain.statistics import Function, Grain, Measure, StatisticsQuery
+from draftline_server.domain.statistics import Function, Grain, GroupOrder, Measure, Side, StatisticsQuery
 from draftline_server.store.collections.statistic_specs import from_json
 from draftline_server.store.statements import load
 from draftline_server.store.statistics.needs import needs_of
@@ -75,6 +75,20 @@ async def test_answer_reads_the_tally_by_its_index_and_no_other_record(crowded: 
     assert read == 0
     by_key = [node for node in nodes(plan) if node.get("Index Name") == "record_pkey"]
     assert all("record_id" in node["Index Cond"] for node in by_key)
+
+
+async def test_columns_are_in_the_order_of_the_groups_without_another_sort(crowded: asyncpg.Connection) -> None:
+    measures = (Measure(Function.COUNT), Measure(Function.MIN, ("genre",)))
+    order = (GroupOrder(0, Side.MERGED, descending=True),)
+    query = StatisticsQuery(COLLECTION, ((("genre",), Grain.VALUE),), measures, order=order)
+    groups = needs_of(query, None, FIELDS).groups
+    statement, fixed = statistics_statement(query, None, from_json(SPEC), groups, "tally_rows")
+    assert len(re.findall("(?:array|string)_agg", statement.sql)) == 1 + 2 * 3
+    assert statement.sql.count(" ORDER BY x.order_1 DESC NULLS LAST, x.order_2 ASC NULLS LAST)") == 1 + 2 * 3
+    values: dict[str, Any] = {"tenant_id": TENANT, "collection": COLLECTION, "statistic_id": 1, "user_id": USER}
+    plan, _ = await explained(crowded, statement, {**fixed, **values})
+    if crowded.get_server_version().major >= 16:
+        assert "Sort" not in [node["Node Type"] for node in plan["Plans"]]
 
 
 @pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])

@@ -98,11 +98,13 @@ class HeldWrites:
         """
         client, collection = self._clients[0], self._key[1]
         content = {"Genre": "Drama", "Gross": next(self._numbers)}
-        await client.patch_content(collection, DISCARDED, content, allow_missing=True, allow_deleted=True)
-        await client.save_draft(collection, DISCARDED, {"Votes": 5})
         connection = await asyncpg.connect(self._database.url)
         try:
-            async with self._storing:
+            async with (
+                self._storing
+            ):  # an import could store the content that the patch has, which then waits for nothing
+                await client.patch_content(collection, DISCARDED, content, allow_missing=True, allow_deleted=True)
+                await client.save_draft(collection, DISCARDED, {"Votes": 5})
                 transaction = connection.transaction()
                 await transaction.start()
                 await connection.fetch(LOCK_DRAFT, *self._key, DISCARDED)

@@ -31,6 +31,14 @@ from ...domain.statistics import (
 )
 from ...domain.values import value_class
 
+# The types of keys by the number of groups that they probably form, the fewest first.
+_FEW = (
+    (FieldType.BOOLEAN, KeyType.BOOLEAN),
+    (FieldType.DATE, KeyType.YEAR),
+    (FieldType.TEXT, KeyType.TEXT),
+    (FieldType.NUMBER, KeyType.NUMBER_RANGE),
+)
+
 
 @value_class
 class Needs:
@@ -83,6 +91,17 @@ class Needs:
         if len(measures) > MAX_MEASURES:
             raise InvalidFieldError.of("measures", f"may use at most {MAX_MEASURES} different fields")
         return StatisticSpec("", keys, measures)
+
+    def to_declare(self, fields: Mapping[Path, FieldType]) -> StatisticSpec:
+        """Return the statistic to declare for the query, by a field with few values if the query needs no key.
+
+        It has no key only if no field can be one.
+        """
+        spec = self.spec(has_range=True)
+        if spec.keys:
+            return spec
+        few = next(((path, type_) for kind, type_ in _FEW for path in fields if fields[path] is kind), None)
+        return StatisticSpec("", (StatisticKey(*few),), spec.measures) if few is not None else spec
 
 
 def is_as_fine(type_: KeyType, needed: KeyType) -> bool:

@@ -31,6 +31,7 @@ from sqlalchemy import (
     text,
     true,
 )
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from ...domain.filters.ast import Filter
 from ...domain.filters.conditions import Condition
@@ -102,8 +103,8 @@ def statistics_statement(
         )
     else:
         grouped = grouped.add_columns(func.count().label("rows"))  # one row even without a measure
-    ordered = _ordered(query, grouped.subquery("g"), groups, spec).subquery("x")
-    statement, values_of_filter = compiled("get_statistics", _columns(query, ordered.c, groups, spec, is_ready))
+    ordered = _ordered(query, grouped.subquery("g"), groups, spec)
+    statement, values_of_filter = compiled("get_statistics", _columns(query, ordered, groups, spec, is_ready))
     return statement, {**values_of_filter, **(parts.values() if parts is not None else {})}
 
 
@@ -123,11 +124,39 @@ def _names(measure: Measure) -> tuple[str, str]:
     return ("b", "o") if is_sum(measure) else ("b", "m")
 
 
+@dataclass(frozen=True, slots=True)
+class _Ordered:
+    """The groups in their order, up to one more than the limit.
+
+    `order` says for each of their columns `order_1` and so on whether it descends.
+    """
+
+    columns: Any
+    order: Sequence[bool]
+
+    def sorted(self, value: Any) -> Any:
+        """Return the argument of an aggregate, with the order of the groups.
+
+        PostgreSQL 16 and newer know that the groups are in this order, and do not sort them again.
+        """
+        columns = [self.columns[f"order_{index}"] for index in range(1, len(self.order) + 1)]
+        by = [
+            (column.desc() if descending else column.asc()).nulls_last()
+            for column, descending in zip(columns, self.order, strict=True)
+        ]
+        return aggregate_order_by(value, *by) if by else value
+
+
 def _columns(
-    query: StatisticsQuery, ordered: Any, groups: tuple[StatisticKey, ...], spec: StatisticSpec, is_ready: Any
-) -> Any:
+    query: StatisticsQuery, groups_in_order: _Ordered, groups: tuple[StatisticKey, ...], spec: StatisticSpec,
+    is_ready: Any,
+) -> Any:  # fmt: skip
     """Return the select of the columns. A row for each of thousands of groups would take several times as long."""
-    found = [func.array_agg(ordered[f"key_{index}"]).label(f"key_{index}") for index in range(1, len(groups) + 1)]
+    ordered, put_in_order = groups_in_order.columns, groups_in_order.sorted
+    found = [
+        func.array_agg(put_in_order(ordered[f"key_{index}"])).label(f"key_{index}")
+        for index in range(1, len(groups) + 1)
+    ]
     for side in Side:
         for index, measure in enumerate(query.measures, 1):
             value = ordered[f"{side.lower()}_{index}"]
@@ -135,15 +164,16 @@ def _columns(
                 value = func.coalesce(value, ordered[f"baseline_{index}"])
             if is_number(measure, spec):
                 missing = "0" if is_sum(measure) else "null"
-                column = func.string_agg(func.coalesce(value, literal_column(f"'{missing}'")), literal_column("','"))
+                separator = put_in_order(literal_column("','"))
+                column = func.string_agg(func.coalesce(value, literal_column(f"'{missing}'")), separator)
             else:
-                column = func.array_agg(value)
+                column = func.array_agg(put_in_order(value))
             found.append(column.label(f"{side.lower()}_{index}"))
     return select(func.count().label("size"), is_ready.label("is_ready"), *found)
 
 
-def _ordered(query: StatisticsQuery, grouped: Any, groups: tuple[StatisticKey, ...], spec: StatisticSpec) -> Any:
-    """Return the select of the groups that satisfy the conditions, in order.
+def _ordered(query: StatisticsQuery, grouped: Any, groups: tuple[StatisticKey, ...], spec: StatisticSpec) -> _Ordered:
+    """Return the groups that satisfy the conditions, in order.
 
     Where the caller has no drafts, the merged value and the difference of counts and sums are NULL.
     """
@@ -187,13 +217,16 @@ def _ordered(query: StatisticsQuery, grouped: Any, groups: tuple[StatisticKey, .
         statement = statement.where(
             COMPARISONS[each.operator](value(each.index, each.side), literal(each.value, Numeric))
         )
-    for order in query.order:
-        if order.side is Side.DIFFERENCE and not is_number(query.measures[order.index], spec):
-            continue  # all are null
-        by = key(order.index) if order.side is None else value(order.index, order.side)
-        statement = statement.order_by((by.desc() if order.descending else by.asc()).nulls_last())
-    statement = statement.order_by(*(key(index).asc().nulls_last() for index in range(len(groups))))
-    return statement.limit(query.limit + 1)
+    by = [
+        (key(order.index) if order.side is None else value(order.index, order.side), order.descending)
+        for order in query.order
+        # All differences of texts and dates are null.
+        if order.side is not Side.DIFFERENCE or is_number(query.measures[order.index], spec)
+    ]
+    by += [(key(index), False) for index in range(len(groups))]
+    statement = statement.add_columns(*(each.label(f"order_{index}") for index, (each, _) in enumerate(by, 1)))
+    statement = statement.order_by(*((each.desc() if down else each.asc()).nulls_last() for each, down in by))
+    return _Ordered(statement.limit(query.limit + 1).subquery("x").c, [down for _, down in by])
 
 
 def _group_key(columns: Any, index: int, spec: StatisticSpec, type_: KeyType) -> ColumnElement[Any]:

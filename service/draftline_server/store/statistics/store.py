@@ -63,8 +63,8 @@ class StatisticsStore:
             ready = [each for each in covering if each.is_ready]
             if not ready:
                 if query.allow_scan:
-                    return await self._scan(actor, query, condition, needs, least)
-                raise _not_ready(query.collection, needs.spec(has_range=True), covering)
+                    return await self._scan(actor, query, condition, needs, least, fields=fields)
+                raise _not_ready(query.collection, needs.to_declare(fields), covering)
             chosen = min(ready, key=lambda each: (each.has_range, each.group_count))
             values: dict[str, object] = {"statistic_id": chosen.statistic_id}
             built = statistics_statement(query, condition, chosen.spec, needs.groups, "tally_rows")
@@ -80,12 +80,14 @@ class StatisticsStore:
         condition: Filter[Condition] | None,
         needs: Needs,
         spec: StatisticSpec,
+        *,
+        fields: Mapping[Path, FieldType],
     ) -> StatisticsResult:
         built = statistics_statement(query, condition, spec, needs.groups, "scanned_rows")
         try:
             row = await self._row(actor, query.collection, built, scan_values(spec))
         except DeadlineExceededError as error:
-            wanted = json.dumps(as_json(needs.spec(has_range=True)), ensure_ascii=False)
+            wanted = json.dumps(as_json(needs.to_declare(fields)), ensure_ascii=False)
             raise DeadlineExceededError(f"{error}: declare {wanted} by PutCollection") from None
         return _result(query, needs, row, spec, "")
 
@@ -134,9 +136,9 @@ def _not_ready(collection: str, least: StatisticSpec, covering: Sequence[StoredS
             declare=wanted,
             state=covering[0].state,
         )
+    what = f"declare {wanted}" if least.keys else "declare a field, and a statistic that groups by it,"
     return StatisticNotReadyError(
-        f"no statistic of collection {collection!r} covers the query: declare {wanted} by PutCollection, "
-        "or set allow_scan",
+        f"no statistic of collection {collection!r} covers the query: {what} by PutCollection, or set allow_scan",
         declare=wanted,
     )
 
