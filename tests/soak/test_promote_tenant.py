@@ -21,7 +21,7 @@ from .test_partition_switch import killed, writing
 KILLS = length("PROMOTION_KILLS", 10, soak=10)  # of the command for each tenant, at most
 SEED = length("PROMOTION_SEED", 5, soak=5)
 LEFT = """
-SELECT relname::text FROM pg_class WHERE relnamespace = 'draftline'::regnamespace AND relname ~ '_new$|_unmatched$'
+SELECT relname::text FROM pg_class WHERE relnamespace = 'draftline'::regnamespace AND relname ~ '_(new|old|unmatched)$'
 UNION ALL SELECT tgname FROM pg_trigger WHERE NOT tgisinternal
 UNION ALL SELECT conname FROM pg_constraint WHERE conname ~ '^not_tenant_|^rows_of_one_tenant'
 """

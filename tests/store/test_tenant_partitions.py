@@ -50,7 +50,7 @@ async def fill(connection: asyncpg.Connection, tenant_id: str, count: int) -> li
     names = [
         row["relname"]
         for row in await connection.fetch(f"{TENANT_TABLES.replace('ORDER', 'AND NOT c.relispartition ORDER')}")
-        if not row["relname"].endswith(("_new", "_unmatched"))  # copies, while a tenant is promoted
+        if not row["relname"].endswith(("_new", "_old", "_unmatched"))  # copies, while a tenant is promoted
     ]
     for name in names:
         columns = await connection.fetch(REQUIRED, name)
@@ -220,7 +220,7 @@ async def test_promotion_reads_only_the_partition_that_it_replaces_under_its_loc
         await connection.execute("SET LOCAL client_min_messages = debug1")
         for split in plan.splits:
             exchange = split.exchange()
-            assert len(exchange) <= 15, "what can be done without the lock is done without it"
+            assert len(exchange) <= 16, "what can be done without the lock is done without it"
             await connection.execute("; ".join(exchange))
     await connection.execute("SELECT 1")
     implied = {each for each in skipped if "is implied by existing constraints" in each}
@@ -264,7 +264,7 @@ async def test_promotion_that_is_killed_between_two_tables_is_completed_or_ended
     assert tenant_partition("record", TENANT) in await tables_with(connection, TENANT)
     assert partitions(database_url, end, *([TENANT] if end != "cleanup" else []), *YES[end]).exit_code == 0
     assert await connection.fetchval(CONSTRAINTS) == 0
-    assert await connection.fetchval("SELECT count(*) FROM pg_class WHERE relname ~ '_new$|_unmatched'") == 0
+    assert await connection.fetchval("SELECT count(*) FROM pg_class WHERE relname ~ '_new$|_old$|_unmatched'") == 0
     if end == "drop-tenant":
         assert await tables_with(connection, TENANT) == []
         await fill(connection, TENANT, 30)  # into the shared partitions
@@ -356,7 +356,7 @@ async def test_interrupted_promotion_begins_again_or_is_ended(
     outcome = figures(partitions(database_url, "promote", TENANT, "--json"))
     assert outcome["rows"] == dict.fromkeys(TABLES, 30)
     assert await connection.fetchval("SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal") == 0
-    assert await connection.fetchval("SELECT count(*) FROM pg_class WHERE relname ~ '_new$|_unmatched'") == 0
+    assert await connection.fetchval("SELECT count(*) FROM pg_class WHERE relname ~ '_new$|_old$|_unmatched'") == 0
     assert await connection.fetchval("SELECT count(*) FROM draftline.record WHERE version = 7") == 60
 
 
@@ -366,9 +366,52 @@ async def test_promotion_names_what_refers_to_a_partition_that_it_replaces(
     await partition_tables(connection, [], 1)
     await fill(connection, TENANT, 3)
     await connection.execute("CREATE VIEW public.part AS SELECT * FROM draftline.record_rest_00")
+    await connection.execute("CREATE INDEX mine ON draftline.draft_rest_00 (updated_at)")
+    await connection.execute("ALTER TABLE draftline.draft_rest_00 ADD CONSTRAINT own CHECK (version > 0)")
     refused = partitions(database_url, "promote", TENANT)
     assert refused.exit_code == 1
     assert "view public.part on record_rest_00: drop the view" in refused.stderr
+    assert "index of the partition mine on draft_rest_00: drop it, or create it on the table" in refused.stderr
+    assert "constraint of the partition own on draft_rest_00: drop it, or add it to the table" in refused.stderr
+
+
+async def test_properties_of_a_shared_partition_are_those_of_both_that_replace_it(
+    database_url: str, connection: asyncpg.Connection
+) -> None:
+    await partition_tables(connection, [], 2)
+    await fill(connection, TENANT, 3)
+    rows = await connection.fetch("SELECT DISTINCT tableoid::regclass::text AS name FROM draftline.record")
+    leaf = rows[0]["name"].removeprefix("draftline.")
+    await connection.execute(
+        f"ALTER TABLE draftline.{leaf} SET (autovacuum_vacuum_scale_factor = 0.01, toast.autovacuum_enabled = false);"
+        f"ALTER TABLE draftline.{leaf} ALTER COLUMN content SET STATISTICS 17;"
+        f"GRANT SELECT ON draftline.{leaf} TO PUBLIC; COMMENT ON TABLE draftline.{leaf} IS 'mine'"
+    )
+    before = await read_definition(connection, leaf)
+    assert partitions(database_url, "promote", TENANT).exit_code == 0
+    others = await read_definition(connection, leaf)
+    own = await read_definition(connection, tenant_partition("record", TENANT))
+    for after in (others, own):
+        assert (after.options, after.columns, after.grants, after.owner) == (
+            before.options, before.columns, before.grants, before.owner,
+        )  # fmt: skip
+    assert (others.comment, own.comment) == ("mine", f"tenant {TENANT}")
+    await connection.execute(f"CREATE VIEW public.own AS SELECT * FROM draftline.{own.name}")
+    refused = partitions(database_url, "drop-tenant", TENANT, "--yes")
+    assert (refused.exit_code, f"view public.own on {own.name}: drop it" in refused.stderr) == (1, True)
+    assert own.name in await tables_with(connection, TENANT)
+
+
+async def test_removed_tenant_is_not_in_the_statistics_of_shared_tables(
+    database_url: str, connection: asyncpg.Connection
+) -> None:
+    await fill(connection, TENANT, 30)
+    await fill(connection, OTHER, 30)
+    await connection.execute("ANALYZE")
+    known = "SELECT count(*) FROM pg_stats WHERE strpos(concat(most_common_vals, histogram_bounds), $1) > 0"
+    assert await connection.fetchval(known, "brien") > 0
+    assert partitions(database_url, "drop-tenant", TENANT, "--yes").exit_code == 0
+    assert await connection.fetchval(known, "brien") == 0
 
 
 CATALOGUE = (

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..partitions.mode import Mode
+from ..partitions.switch_state import Phase
 from ..partitions.verification import Verification
 
 MIB = 1 << 20
@@ -12,20 +15,31 @@ OWN_PARTITION = 0.1  # of the records: a tenant with more gets its own partition
 
 
 def plan_text(report: Mapping[str, Any]) -> str:
-    total = sum(row["bytes"] for row in report["tables"])
-    lines = [
-        f"The tables are {report['mode']}, phase {report['phase']}; next is {report['next']}.",
-        *_tables(report["tables"]),
-        f"A start copies them: it needs about {total / MIB:,.0f} MiB more until cleanup, and as much WAL.",
-    ]
+    lines = [f"The tables are {report['mode']}, phase {report['phase']}; next is {report['next']}."]
+    lines += _tables(report["tables"])
     rows = sum(row["rows"] for row in report["tables"] if row["name"] == "record")
     big = [row for row in report["tenants"] if rows and row["records"] >= OWN_PARTITION * rows]
-    lines += [f"  tenant {row['tenant_id']}: {row['records']:,} records" for row in big]
-    flags = "".join(f" --tenant {row['tenant_id']}" for row in big)
-    lines.append(f"Suggested: draftline partitions start{flags}")
+    for row in big:
+        own = ", in its own partitions" if row["has_own_partitions"] else ""
+        lines.append(f"  tenant {row['tenant_id']}: {row['records']:,} records{own}")
+    lines += _suggestions(report, [row["tenant_id"] for row in big if not row["has_own_partitions"]])
     found = report["obstacles"]
     lines += [f"obstacle: {obstacle}" for obstacle in found] or ["Nothing prevents it."]
     return "\n".join(lines)
+
+
+def _suggestions(report: Mapping[str, Any], tenants: Sequence[str]) -> list[str]:
+    """Return the commands that fit the mode and the phase. `tenants` are big and have no partitions of their own."""
+    names = [shlex.quote(tenant) for tenant in tenants]
+    if report["mode"] == Mode.PARTITIONED and report["phase"] in (Phase.NONE, Phase.DONE):
+        return [f"Suggested: draftline partitions promote -- {name}" for name in names]
+    if report["phase"] != Phase.NONE:
+        return []
+    total = sum(row["bytes"] for row in report["tables"])
+    return [
+        f"A start copies them: it needs about {total / MIB:,.0f} MiB more until cleanup, and as much WAL.",
+        f"Suggested: draftline partitions start{''.join(f' --tenant={name}' for name in names)}",
+    ]
 
 
 def status_text(report: Mapping[str, Any]) -> str:

@@ -28,8 +28,12 @@ FIXES = {
     "exclusion constraint": "drop it; partitioned tables do not have them in all versions of PostgreSQL",
     "deferrable constraint": "the copy needs ON CONFLICT: make it NOT DEFERRABLE",
     "object": "it refers to the table or to its row type by identity: drop it until after the switch",
+    "index of the partition": "drop it, or create it on the table",
+    "constraint of the partition": "drop it, or add it to the table",
+    "tablespace of the partition": "ALTER TABLE ... SET TABLESPACE to that of the table",
     "child table": "drop the child table or its inheritance",
 }
+DEPENDENT = ("view", "materialized view", "foreign key", "function")
 
 
 class ObstacleError(LayoutError):
@@ -58,6 +62,7 @@ async def part_obstacles(connection: Any, parts: list[str]) -> list[str]:
     """Return what refers to partitions that are about to be dropped, and what writes to the tables without triggers."""
     rows = [
         *await fetch(connection, "obstacles", names=parts, own=[]),
+        *await fetch(connection, "own_properties", names=parts),
         *(
             row
             for row in await fetch(connection, "obstacles", names=list(TABLES), own=[])
@@ -65,6 +70,12 @@ async def part_obstacles(connection: Any, parts: list[str]) -> list[str]:
         ),
     ]
     return [f"{row['kind']} {row['name']} on {row['on_table']}: {FIXES[row['kind']]}" for row in rows]
+
+
+async def removal_obstacles(connection: Any, parts: list[str]) -> list[str]:
+    """Return what refers to partitions that are about to be dropped, and would have to be dropped with them."""
+    rows = await fetch(connection, "obstacles", names=parts, own=[])
+    return [f"{row['kind']} {row['name']} on {row['on_table']}: drop it" for row in rows if row["kind"] in DEPENDENT]
 
 
 async def old_services(connection: Any, oldest_service: str) -> list[str]:

@@ -83,6 +83,7 @@ async def _exchange(session: Session, plan: Promotion, max_lock_s: float) -> Non
             [table], ALL, split.exchange(), f"promote: {table}", max_lock_s, unchanged=_so_far(done)
         )
         done.append(table)
+        await session.run(split.removal())
 
 
 def _so_far(tables: Sequence[str]) -> str:
@@ -98,7 +99,7 @@ def _collect(session: Session, plan: Promotion, pace: Pace, progress: Progress) 
     for copy in plan.copies(session, pace, progress):
         session.sql += copy.statements(True) if isinstance(copy, KeyedCopy) else []
     session.sql += plan.analyses
-    session.sql += [statement for split in plan.splits for statement in split.exchange()]
+    session.sql += [statement for split in plan.splits for statement in (*split.exchange(), *split.removal())]
     session.sql += [statement for statements in plan.ends.values() for statement in statements]
 
 

@@ -7,7 +7,7 @@ the tenant and one of the others, while triggers keep the copies in sync. Then t
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .copying import KeyedCopy, Progress, SnapshotCopy
@@ -29,7 +29,7 @@ from .pace import Pace
 from .session import Session
 from .switch_state import PROMOTION_COPY
 from .switch_state import fetch as fetch_state
-from .sync_triggers import COPY, Sync, function_removal, functions, removal, unmatched, unmatched_creation
+from .sync_triggers import COPY, OLD, Sync, function_removal, functions, removal, unmatched, unmatched_creation
 from .sync_triggers import creation as trigger_creation
 
 CHECKED = "rows_of_one_tenant"  # a constraint that spares PostgreSQL reading a partition to attach it
@@ -43,6 +43,7 @@ class Split:
     tenant_id: str
     leaf: str
     bound: str  # FOR VALUES WITH ...
+    properties: TableDefinition  # those of the shared partition, which both get
     rows: int | None  # as PostgreSQL estimates them; None: it has no estimate
     sync: Sync
 
@@ -55,6 +56,11 @@ class Split:
         return self.leaf + COPY
 
     @property
+    def replaced(self) -> str:
+        """The shared partition when the two have taken its place."""
+        return self.leaf + OLD
+
+    @property
     def copy(self) -> str:
         """The parent of both until they are attached to the table."""
         return self.definition.name + COPY
@@ -65,16 +71,18 @@ class Split:
 
     def creation(self) -> list[str]:
         """Return the statements that create both, empty, as partitions of a table that the service does not use."""
-        definition, tenant = self.definition, literal(self.tenant_id)
+        definition, tenant, others = self.definition, literal(self.tenant_id), qualified(self.others)
+        created = f"CREATE TABLE {others} PARTITION OF {qualified(self.copy)} DEFAULT{storage(self.properties)}"
+        comment = self.properties.comment
         return [
             *parent_creation(definition, COPY),
             f"COMMENT ON TABLE {qualified(self.copy)} IS {literal(PROMOTION_COPY)}",
-            *tenant_creation(definition, self.tenant_id, self.copy),
+            *tenant_creation(replace(self.properties, name=definition.name), self.tenant_id, self.copy),
             f"ALTER TABLE {qualified(self.own)} ADD CONSTRAINT {CHECKED} CHECK (tenant_id = {tenant})",
-            f"CREATE TABLE {qualified(self.others)} PARTITION OF {qualified(self.copy)} DEFAULT{storage(definition)}",
-            f"ALTER TABLE {qualified(self.others)} "
-            f"ADD CONSTRAINT {exclusion(self.tenant_id)} CHECK (tenant_id <> {tenant})",
-            *properties(definition, self.others, None, is_parent=False),
+            created,
+            f"ALTER TABLE {others} ADD CONSTRAINT {exclusion(self.tenant_id)} CHECK (tenant_id <> {tenant})",
+            *([f"COMMENT ON TABLE {others} IS {literal(comment)}"] if comment is not None else []),
+            *properties(self.properties, self.others, None, is_parent=False),
             *functions(self.sync),
             *([] if self.sync.key else unmatched_creation(self.sync)),
         ]
@@ -91,13 +99,22 @@ class Split:
             f"ALTER TABLE {qualified(self.copy)} DETACH PARTITION {qualified(self.own)}",
             f"ALTER TABLE {qualified(self.copy)} DETACH PARTITION {qualified(self.others)}",
             f"ALTER TABLE {rest} DETACH PARTITION {qualified(self.leaf)}",
-            f"DROP TABLE {', '.join(map(qualified, [self.copy, self.leaf, *self._spare]))}",
+            f"ALTER TABLE {qualified(self.leaf)} RENAME TO {quoted(self.replaced)}",
+            f"COMMENT ON TABLE {qualified(self.replaced)} IS {literal(PROMOTION_COPY)}",
+            f"DROP TABLE {', '.join(map(qualified, [self.copy, *self._spare]))}",
             *function_removal(self.sync),
             f"ALTER TABLE {qualified(self.others)} RENAME TO {quoted(self.leaf)}",
             f"ALTER TABLE {rest} ATTACH PARTITION {qualified(self.leaf)} {self.bound}",
             f"ALTER TABLE {table} ATTACH PARTITION {qualified(self.own)} FOR VALUES IN ({literal(self.tenant_id)})",
             without_constraint(self.leaf, exclusion(self.tenant_id)),
         ]
+
+    def removal(self) -> list[str]:
+        """Return the statement that drops the shared partition when it is not used any more.
+
+        It takes as long as the file system needs to delete its files.
+        """
+        return [f"DROP TABLE {qualified(self.replaced)}"]
 
     @property
     def _spare(self) -> list[str]:
@@ -157,7 +174,8 @@ class Promotion:
                 sync = Sync(
                     definition, table, table + COPY, f"{table}_to_own", required, row["name"], row["condition"]
                 )  # fmt: skip
-                self.splits.append(Split(definition, tenant_id, row["name"], row["bound"], row["rows"], sync))
+                own = await read_definition(connection, row["name"])
+                self.splits.append(Split(definition, tenant_id, row["name"], row["bound"], own, row["rows"], sync))
                 continue
             ends.append(without_constraint(row["name"], name))
             altered = f"ALTER TABLE {qualified(row['name'])}"

@@ -47,11 +47,18 @@ NEXT: Mapping[Phase, str] = {
 }
 
 
+def next_step(phase: Phase, mode: Mode) -> str:
+    """Return the command that follows, as a sentence without its beginning."""
+    if phase is Phase.NONE and mode is Mode.PARTITIONED:
+        return "nothing; the tables are partitioned, without a switchover"
+    return NEXT[phase]
+
+
 class PhaseError(LayoutError):
     """The command does not fit the phase of the switchover."""
 
-    def __init__(self, command: str, state: State) -> None:
-        super().__init__(f"`{command}` is not possible in phase {state.phase}", f"next is {NEXT[state.phase]}")
+    def __init__(self, command: str, phase: Phase, mode: Mode) -> None:
+        super().__init__(f"`{command}` is not possible in phase {phase}", f"next is {next_step(phase, mode)}")
 
 
 @dataclass(slots=True)
@@ -61,6 +68,7 @@ class Switchover:
     session: Session
     progress: Progress = no_progress
     state: State = field(default_factory=State)
+    mode: Mode = Mode.PLAIN
     definitions: list[TableDefinition] = field(default_factory=list)
     types: dict[str, dict[str, str]] = field(default_factory=dict)
     forward: list[Sync] = field(default_factory=list)
@@ -71,7 +79,7 @@ class Switchover:
         connection = self.session.connection
         if not (await fetch(connection, "has_state"))[0]["has_state"]:
             raise LayoutError("the schema is one of an older version", "run `draftline migrate`")
-        self.state = await read_state(connection)
+        self.state, self.mode = await read_state(connection), await read_mode(connection)
         self.definitions = [await read_definition(connection, table) for table in TABLES]
         self.forward, self.backward = [], []
         for definition in self.definitions:
@@ -92,13 +100,12 @@ class Switchover:
         if self.state.phase is Phase.SYNCED:
             await self.copy(pace)
         elif self.state.phase is not Phase.COPIED:
-            raise PhaseError("start", self.state)
+            raise PhaseError("start", self.state.phase, self.mode)
 
     async def create(self, tenants: list[str], modulus: int) -> None:
         """Create the empty copies."""
-        mode = await read_mode(self.session.connection)
-        if mode is not Mode.PLAIN:
-            raise LayoutError(f"the tables are {mode} already", "`draftline partitions status` shows them")
+        if self.mode is not Mode.PLAIN:
+            raise LayoutError(f"the tables are {self.mode} already", "`draftline partitions status` shows them")
         await self._check(await names_in_use(self.session.connection, tenants, modulus))
         statements = [
             statement for definition in self.definitions for statement in creation(definition, COPY, tenants, modulus)
@@ -171,7 +178,7 @@ class Switchover:
     async def verify(self) -> Verification:
         """Compare both copies and store the result. Before all rows are copied, they differ."""
         if self.state.phase not in (Phase.SYNCED, Phase.COPIED, Phase.SWITCHED):
-            raise PhaseError("verify", self.state)
+            raise PhaseError("verify", self.state.phase, self.mode)
         if self.session.dry_run:
             self.session.sql += comparison_sql(self.syncs)
             return Verification(self.state.phase)
@@ -185,7 +192,7 @@ class Switchover:
     async def switch(self) -> None:
         """Let the service use the partitioned tables, and keep the plain ones in sync."""
         if self.state.phase is not Phase.COPIED:
-            raise PhaseError("switch", self.state)
+            raise PhaseError("switch", self.state.phase, self.mode)
         if self.state.verified is None:
             raise LayoutError("the copies were not verified since the last step", "run `draftline partitions verify`")
         await self._check(await self._differences(COPY))
@@ -196,7 +203,7 @@ class Switchover:
     async def rollback(self) -> None:
         """Let the service use the plain tables again, with all that was written since, and keep the copies in sync."""
         if self.state.phase is not Phase.SWITCHED:
-            raise PhaseError("rollback", self.state)
+            raise PhaseError("rollback", self.state.phase, self.mode)
         await self._check(await self._differences(OLD))
         await self._swap(self.backward, OLD, COPY, self.forward, Phase.COPIED)
 
@@ -238,7 +245,7 @@ class Switchover:
         }
         if self.state.phase not in steps:
             if not await drop_leftovers(self.session):
-                raise PhaseError("cleanup", self.state)
+                raise PhaseError("cleanup", self.state.phase, self.mode)
             return "what the interrupted promotion left is dropped; the service uses the partitioned tables"
         await steps[self.state.phase]()
         if self.state.phase is Phase.DONE:

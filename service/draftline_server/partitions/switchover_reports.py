@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from .layout import MODULUS, TABLES
-from .mode import Mode, read_mode
+from .definitions import fetch as fetch_layout
+from .layout import MODULUS, TABLES, tenant_partition
+from .mode import Mode
 from .obstacles import names_in_use, obstacles
 from .promotion_plan import constraint_removal
 from .session import Session
 from .switch_state import COPIED_ALL, SQL, UNDER_WAY, Phase, fetch, promotion_copies
-from .switchover import NEXT, OLDEST_SERVICE, Switchover
+from .switchover import OLDEST_SERVICE, Switchover, next_step
 from .sync_triggers import COPY, OLD
 from .verification import triggers_off
 
@@ -21,14 +22,17 @@ async def plan(switchover: Switchover) -> dict[str, Any]:
     if switchover.session.dry_run:
         names = ("table_sizes", "biggest_tenants", "obstacles", "not_owned", "old_services", "existing")
         return _shown(switchover.session, *names)
-    mode = await read_mode(connection)
     found = await obstacles(connection, OLDEST_SERVICE, [*switchover.forward, *switchover.backward])
-    if mode is Mode.PLAIN and state.phase is Phase.NONE:
+    if switchover.mode is Mode.PLAIN and state.phase is Phase.NONE:
         found += await names_in_use(connection, [], MODULUS)
-    tenants = await fetch(connection, "biggest_tenants", limit=10)
+    parts = {row["name"] for row in await fetch_layout(connection, "partitions", name="record")}
+    tenants = [
+        {**row, "has_own_partitions": tenant_partition("record", row["tenant_id"]) in parts}
+        for row in await fetch(connection, "biggest_tenants", limit=10)
+    ]
     return {
-        "mode": str(mode), "phase": str(state.phase), "next": NEXT[state.phase], "tables": await sizes(connection),
-        "tenants": [dict(row) for row in tenants], "obstacles": found,
+        "mode": str(switchover.mode), "phase": str(state.phase), "next": next_step(state.phase, switchover.mode),
+        "tables": await sizes(connection), "tenants": tenants, "obstacles": found,
     }  # fmt: skip
 
 
@@ -43,7 +47,7 @@ async def status(switchover: Switchover) -> dict[str, Any]:
     other = OLD if state.phase in (Phase.SWITCHED, Phase.DROPPING_OLD) else COPY
     left = await constraint_removal(connection)
     return {
-        "mode": str(await read_mode(connection)), "phase": str(state.phase), "next": NEXT[state.phase],
+        "mode": str(switchover.mode), "phase": str(state.phase), "next": next_step(state.phase, switchover.mode),
         "tenants": state.tenants, "modulus": state.modulus, "tables": await sizes(connection),
         "other_tables": await sizes(connection, other) if under_way else [],
         "copied": state.copied, "is_copied": {

@@ -13,9 +13,11 @@ from .copying import Progress, no_progress
 from .definitions import LayoutError, fetch
 from .layout import TABLES, literal, qualified, tenant_partition
 from .mode import Mode, read_mode
+from .obstacles import ObstacleError, removal_obstacles
 from .promotion import drop_constraints
 from .promotion_plan import constraint_removal
 from .session import Session
+from .switch_state import promotion_copies
 
 EXCLUSIVE = "ACCESS EXCLUSIVE"
 BATCH = 5_000  # rows that one transaction deletes
@@ -71,7 +73,7 @@ async def _tables(connection: Any) -> list[Any]:
     """Return the tables with rows of tenants. Raise LayoutError during a switchover, which has two copies of some."""
     rows = await fetch(connection, "tenant_tables")
     copies = {f"{table}{suffix}" for table in TABLES for suffix in ("_new", "_old")}
-    found = sorted(copies & {row["name"] for row in rows})
+    found = sorted(copies & {row["name"] for row in rows}) or await promotion_copies(connection)
     if found:
         raise LayoutError(f"there is a second copy of tables: {found[0]}", "run `draftline partitions cleanup` before")
     return rows
@@ -89,6 +91,9 @@ async def drop_tenant(session: Session, tenant: Tenant, max_lock_s: float, progr
         removed[name] = removed.get(name, 0) + rows
         progress(name, removed[name], tenant.rows.get(name))
 
+    found = await removal_obstacles(connection, list(tenant.partitions))
+    if found:
+        raise ObstacleError(found)
     await drop_constraints(session, tenant.tenant_id)
     if tenant.partitions:
         tables = [table for table in TABLES if tenant_partition(table, tenant.tenant_id) in tenant.partitions]
@@ -98,6 +103,8 @@ async def drop_tenant(session: Session, tenant: Tenant, max_lock_s: float, progr
         for name, leaf in await _leaves(connection):
             deleted += await _delete(connection, leaf, tenant.tenant_id, partial(add, name))
         if not deleted:
+            for name in tenant.rows:  # the statistics of a table hold values of rows that are removed
+                await connection.execute(f"ANALYZE {qualified(name)}")
             await session.log("tenant removed", rows=outcome.rows)  # the log keeps no name of a removed tenant
             return outcome
     left = (await read_tenant(connection, tenant.tenant_id)).rows

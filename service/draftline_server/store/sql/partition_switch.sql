@@ -171,6 +171,26 @@ JOIN pg_inherits AS i ON i.inhparent = t.oid
 JOIN pg_class AS c ON c.oid = i.inhrelid AND NOT c.relispartition
 ORDER BY 1, 2, 3
 
+-- name: own_properties
+-- Return the indexes, constraints and tablespaces that partitions have and their tables do not.
+WITH parts AS (
+    SELECT c.oid, c.relname, c.reltablespace FROM pg_class AS c
+    WHERE c.relnamespace = to_regnamespace('draftline') AND c.relname = ANY (CAST(:names AS text[]))
+)
+SELECT 'index of the partition' AS kind, i.relname::text AS name, p.relname::text AS on_table
+FROM parts AS p JOIN pg_index AS x ON x.indrelid = p.oid JOIN pg_class AS i ON i.oid = x.indexrelid
+WHERE NOT i.relispartition
+UNION ALL
+SELECT 'constraint of the partition', k.conname, p.relname
+FROM parts AS p JOIN pg_constraint AS k ON k.conrelid = p.oid
+WHERE k.contype IN ('c', 'n') AND k.coninhcount = 0 AND k.conname !~ '^not_tenant_[0-9a-f]{16}$'
+UNION ALL
+SELECT 'tablespace of the partition', coalesce(s.spcname, 'pg_default'), p.relname
+FROM parts AS p JOIN pg_inherits AS i ON i.inhrelid = p.oid JOIN pg_class AS t ON t.oid = i.inhparent
+LEFT JOIN pg_tablespace AS s ON s.oid = p.reltablespace
+WHERE p.reltablespace <> t.reltablespace
+ORDER BY 1, 2, 3
+
 -- name: not_owned
 -- Return the owners of tables that the user does not own, also not as a member of their role.
 SELECT c.relname AS name, pg_get_userbyid(c.relowner) AS owner
