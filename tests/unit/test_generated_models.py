@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,9 @@ from hypothesis import strategies as st
 from support.soak_scale import examples
 
 KINDS = [ContractKind.DATACLASS, ContractKind.TYPEDDICT, ContractKind.PYDANTIC, ContractKind.MSGSPEC]
-KEYS = st.sampled_from(["a", "b", "x y", "class", "a/b", "copy", "model_a", "Any", "UNSET", 'q"\\', "é", ""])
+KEYS = st.sampled_from(
+    ["a", "b", "x y", "class", "a/b", "copy", "model_a", "model_dump", "register", "Any", "UNSET", 'q"\\', "é", "日本", ""]
+)
 SCALARS = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(-1e9, 1e9) | st.text(max_size=4)
 VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3))
 CONTENTS = st.lists(st.dictionaries(KEYS, VALUES, max_size=4), min_size=1, max_size=4)
@@ -65,6 +68,15 @@ def test_models_of_inferred_specs_keep_every_content_exactly(
         encoded = adapter.encode(adapter.decode(each))
         lost = unknown_keys(each, encoded)
         assert same(encoded, each) or (kind is ContractKind.MSGSPEC and all('"' in path for path in lost) and lost)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_attributes_hide_neither_classes_nor_what_models_inherit(kind: ContractKind) -> None:
+    content = {"日本": {"register": 1}, "model_dump": {"a": 1}, "model_validate_x": 2, "mro": 3, "ª": {"a": 1}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        adapter = ModelAdapter(model_of(contract(inferred([content, {}]), kind)))
+    assert adapter.encode(adapter.decode(content)) == content
 
 
 @pytest.mark.parametrize("kind", KINDS)

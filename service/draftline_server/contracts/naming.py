@@ -9,17 +9,21 @@ import unicodedata
 # Attribute names that would hide a type or a method of the generated classes.
 _RESERVED = {
     "bool", "construct", "copy", "dict", "field", "float", "from_orm", "int", "json", "list", "mro", "parse_file",
-    "parse_obj", "parse_raw", "schema", "schema_json", "str", "update_forward_refs", "validate",
+    "parse_obj", "parse_raw", "register", "schema", "schema_json", "str", "update_forward_refs", "validate",
 }  # fmt: skip
 _RESERVED_CLASSES = {"Any", "BaseModel", "ConfigDict", "Field", "Literal", "NotRequired", "Struct", "TypedDict",
                      "UnsetType", "Unset", "UNSET", "None", "True", "False"}  # fmt: skip
+_PROTECTED = ("model_dump", "model_validate")  # Pydantic warns of attributes that begin with them
 _SINGULAR = {"movies": "movie", "cookies": "cookie", "series": "series", "species": "species"}
 
 
 def class_name(text: str) -> str:
-    """Return a class name for a key or a collection: "the dog" becomes TheDog."""
+    """Return a class name for a key or a collection: "the dog" becomes TheDog.
+
+    It begins with a capital letter, unlike any attribute: an attribute with its name would hide the class.
+    """
     name = "".join(word[:1].upper() + word[1:] for word in _words(text))
-    if not name or not name[0].isalpha():
+    if not name[:1].isupper():
         name = f"Model{name}"
     return f"{name}Model" if name in _RESERVED_CLASSES else name
 
@@ -44,6 +48,8 @@ def attribute_name(key: str) -> str:
     name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", words).lower()
     if not name or not name[0].isalpha():
         name = f"field_{name}" if name else "field_"
+    if name.startswith(_PROTECTED):
+        name = f"field_{name}"
     is_reserved = keyword.iskeyword(name) or keyword.issoftkeyword(name) or name in _RESERVED
     return f"{name}_" if is_reserved or name.startswith("model_") else name
 
