@@ -25,7 +25,23 @@ from support.soak_scale import examples
 
 KINDS = [ContractKind.DATACLASS, ContractKind.TYPEDDICT, ContractKind.PYDANTIC, ContractKind.MSGSPEC]
 KEYS = st.sampled_from(
-    ["a", "b", "x y", "class", "a/b", "copy", "model_a", "model_dump", "register", "Any", "UNSET", 'q"\\', "é", "日本", ""]
+    [
+        "a",
+        "b",
+        "x y",
+        "class",
+        "a/b",
+        "copy",
+        "model_a",
+        "model_dump",
+        "register",
+        "Any",
+        "UNSET",
+        'q"\\',
+        "é",
+        "日本",
+        "",
+    ]
 )
 SCALARS = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(-1e9, 1e9) | st.text(max_size=4)
 VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3))
@@ -77,6 +93,12 @@ def test_attributes_hide_neither_classes_nor_what_models_inherit(kind: ContractK
         warnings.simplefilter("error")
         adapter = ModelAdapter(model_of(contract(inferred([content, {}]), kind)))
     assert adapter.encode(adapter.decode(content)) == content
+
+
+@pytest.mark.parametrize("key", ["ﬁ", "__private", "__init__", "class", "e\u0301"])
+def test_typed_dict_has_keys_as_they_are(key: str) -> None:
+    model = model_of(contract(inferred([{key: 1, "fi": 2}]), ContractKind.TYPEDDICT))
+    assert set(model.__annotations__) == {key, "fi"}
 
 
 @pytest.mark.parametrize("kind", KINDS)

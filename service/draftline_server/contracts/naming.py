@@ -54,6 +54,12 @@ def attribute_name(key: str) -> str:
     return f"{name}_" if is_reserved or name.startswith("model_") else name
 
 
+def is_unchanged_name(key: str) -> bool:
+    """Return whether a key is a name that Python keeps as it is in the body of a class."""
+    is_name = key.isidentifier() and not keyword.iskeyword(key)
+    return is_name and not key.startswith("__") and unicodedata.normalize("NFKC", key) == key
+
+
 def unique(name: str, taken: set[str]) -> str:
     """Return the name, with a number if it is taken, and add it to the taken ones."""
     candidate, number = name, 2

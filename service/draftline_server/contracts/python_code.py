@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import keyword
 import re
 from collections.abc import Callable
 from enum import StrEnum
 
 from .json_types import Attribute, JsonType, Model
+from .naming import is_unchanged_name
 
 
 class PythonKind(StrEnum):
@@ -128,7 +128,7 @@ def _dataclass(model: Model) -> list[str]:
 
 
 def _typed_dict(model: Model) -> list[str]:
-    is_plain = all(each.key.isidentifier() and not keyword.iskeyword(each.key) for each in model.attributes)
+    is_plain = all(is_unchanged_name(each.key) for each in model.attributes)
     types = []
     for each in model.attributes:
         type_ = _type(each.type, PythonKind.TYPEDDICT)
