@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from draftline.upstreams import Page, RemoteRecord
 from draftline_server.store.database import Database
+from support.soak_scale import examples
 from support.sync_worlds import SyncWorld
 from support.upstream_toy import ToyUpstream
 
@@ -38,7 +39,7 @@ async def read(world: SyncWorld, records: list[RemoteRecord]) -> None:
 
 @pytest.mark.parametrize("is_ordered", [True, False], ids=["ordered", "unordered"])
 @pytest.mark.parametrize("is_deleted", [False, True], ids=["changed last", "deleted last"])
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", range(examples(4)))
 async def test_newest_of_several_answers_for_a_record_is_merged(
     world: SyncWorld, is_ordered: bool, is_deleted: bool, seed: int
 ) -> None:

@@ -327,7 +327,7 @@ def test_pauses_of_repeats_double_up_to_ten_minutes() -> None:
     assert [backoff_s(tries) for tries in (0, 1, 2, 20)] == [1.0, 2.0, 4.0, 600.0]
 
 
-@pytest.mark.parametrize("asked", [math.nan, math.inf, -math.inf, 1e300, -1.0, 0.0])
+@pytest.mark.parametrize("asked", [math.nan, math.inf, -1.0])
 async def test_wait_that_is_no_usable_duration_stops_no_worker(world: SyncWorld, asked: float) -> None:
     """Try again within an hour, whatever a system asks for."""
 
