@@ -32,7 +32,7 @@ _DRAFT = ("draft_kind", "draft_version", "draft_updated_at", "session_id", "chan
 _TIMES = ("created_at", "updated_at")  # in binary form, as in merged lists
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=512)
 def related_statement(shape: ListQueryKey) -> tuple[Statement, Mapping[str, object]]:
     """Return the statement of the related records of `shape.related`, and the values that it binds itself.
 
