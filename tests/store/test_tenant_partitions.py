@@ -433,6 +433,35 @@ async def test_promotion_that_gets_no_lock_names_the_holder_and_changes_nothing(
     assert not [name for name in await tables_with(connection, TENANT) if "_tenant_" in name]
 
 
+WRITER = """
+CREATE SEQUENCE public.writes;
+CREATE FUNCTION public.write() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO draftline.tenant_quota (tenant_id, changed_at, changed_by)
+    SELECT 'o''brien\\ä', now(), 'u' WHERE nextval('public.writes') <= {times};
+    RETURN NULL;
+END $$;
+CREATE TRIGGER writer AFTER DELETE ON draftline.tenant_quota FOR EACH STATEMENT EXECUTE FUNCTION public.write();
+"""
+
+
+@pytest.mark.parametrize("times", [2, 100])
+async def test_tenant_that_gets_rows_while_it_is_removed_is_reported_if_any_are_left(
+    database_url: str, connection: asyncpg.Connection, times: int
+) -> None:
+    """Each deletion is followed by another row, so often: in two of three rounds, or in all of them."""
+    await connection.execute(
+        "INSERT INTO draftline.tenant_quota (tenant_id, changed_at, changed_by) VALUES ($1, now(), 'u')", TENANT
+    )
+    await connection.execute(WRITER.format(times=times))
+    dropped = partitions(database_url, "drop-tenant", TENANT, "--yes")
+    events = [event["event"] for event in logged(Path())]
+    if times == 2:
+        assert (dropped.exit_code, await tables_with(connection, TENANT), events) == (0, [], ["tenant removed"])
+    else:
+        assert (dropped.exit_code, events) == (1, [])
+        assert "gets new rows in tenant_quota: take its tokens and service keys away" in dropped.stderr
+
+
 @pytest.mark.parametrize("layout", ["plain", "partitioned"])
 async def test_import_refreshes_the_statistics_of_the_tenants_partition(
     database_url: str, connection: asyncpg.Connection, layout: str

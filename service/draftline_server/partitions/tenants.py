@@ -103,14 +103,15 @@ async def drop_tenant(session: Session, tenant: Tenant, max_lock_s: float, progr
         for name, leaf in await _leaves(connection):
             deleted += await _delete(connection, leaf, tenant.tenant_id, partial(add, name))
         if not deleted:
-            for name in tenant.rows:  # the statistics of a table hold values of rows that are removed
-                await connection.execute(f"ANALYZE {qualified(name)}")
-            await session.log("tenant removed", rows=outcome.rows)  # the log keeps no name of a removed tenant
-            return outcome
-    left = (await read_tenant(connection, tenant.tenant_id)).rows
-    if left:
-        message = f"tenant {tenant.tenant_id} gets new rows in {', '.join(left)}"
-        raise LayoutError(message, "take its tokens and service keys away, and run the command again")
+            break
+    else:
+        left = (await read_tenant(connection, tenant.tenant_id)).rows
+        if left:
+            message = f"tenant {tenant.tenant_id} gets new rows in {', '.join(left)}"
+            raise LayoutError(message, "take its tokens and service keys away, and run the command again")
+    for name in tenant.rows:  # the statistics of a table hold values of rows that are removed
+        await connection.execute(f"ANALYZE {qualified(name)}")
+    await session.log("tenant removed", rows=outcome.rows)  # the log keeps no name of a removed tenant
     return outcome
 
 
@@ -167,7 +168,7 @@ async def _delete(connection: Any, leaf: str, tenant_id: str, report: Callable[[
             continue
         except asyncpg.UndefinedTableError:  # a week of the change log was dropped
             return total
-        if not deleted:
-            return total
         total += deleted
         report(deleted)
+        if deleted < BATCH:  # what is added meanwhile is deleted in the next round
+            return total
