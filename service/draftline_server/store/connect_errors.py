@@ -21,7 +21,10 @@ class Problem(NamedTuple):
 
 
 CREDENTIALS_FIX = "correct the user and password in DRAFTLINE_DATABASE_URL, or the rules in pg_hba.conf"
-_EXPIRED = "; a role's password may have expired (VALID UNTIL)"
+_PASSWORD_FIX = (
+    f"{CREDENTIALS_FIX}; without a password in the URL, that of passfile, ~/.pgpass or PGPASSWORD is used; a role's "
+    "password may have expired (VALID UNTIL)"
+)
 _OPTIONS_FIX = "correct `options` in DRAFTLINE_DATABASE_URL: options=-c%20name=value"
 _REFUSALS: Mapping[str, Problem] = {
     "08P01": Problem(
@@ -31,7 +34,7 @@ _REFUSALS: Mapping[str, Problem] = {
     "22023": Problem("rejects a value of a setting in `options`", _OPTIONS_FIX),
     "42601": Problem("cannot read `options`", _OPTIONS_FIX),
     "55P02": Problem("does not let a connection change a setting in `options`", _OPTIONS_FIX),
-    "28P01": Problem("rejects the password", CREDENTIALS_FIX + _EXPIRED),
+    "28P01": Problem("rejects the password", _PASSWORD_FIX),
     "28000": Problem(
         "rejects this user from this host",
         f"{CREDENTIALS_FIX}; if these demand TLS, add sslmode=require or stricter to the URL; the role needs LOGIN",
