@@ -245,9 +245,10 @@ class EmbeddedPostgres:
                 end = child.last_lines(output)
                 raise EmbeddedPostgresError(f"{program} failed in {fresh} (status {status}):\n{end}")
         Path(fresh).rename(self._cluster)
-        made = os.open(self._dir, os.O_RDONLY)
-        os.fsync(made)  # without it, a power loss could undo the rename, and the next start would discard the cluster
-        os.close(made)
+        if self._durable:
+            made = os.open(self._dir, os.O_RDONLY)
+            os.fsync(made)  # without it, a power loss could undo the rename, and the next start discards the cluster
+            os.close(made)
 
     def _fsync_settings(self) -> list[str]:
         state = "on" if self._durable else "off"
