@@ -29,7 +29,7 @@ STATISTICS = [
     f"""INSERT INTO draftline.statistic (tenant_id, collection, statistic_id, name, spec, fields, k1_path, k1_type,
         m1_path, state, created_at)
     SELECT '{TENANT}', '{COLLECTION}', n, n, '{json.dumps(SPEC)}', '{{genre,year}}', '{{genre}}', 'TEXT', '{{year}}',
-        'READY', now() FROM generate_series(1, 8) AS n""",
+        'READY', now() FROM generate_series(1, 9) AS n""",
     f"""INSERT INTO draftline.tally (tenant_id, statistic_id, user_id, k1, records, c1, s1)
     SELECT '{TENANT}', n % 8, CASE WHEN n % 3 = 0 THEN '' ELSE 'u' || n % 50 END, 'g' || n % 20, 1, 1, 1900
     FROM generate_series(1, 60000) AS n""",
@@ -132,6 +132,7 @@ async def test_fold_reads_what_was_appended_and_the_sums_that_change(crowded: as
 async def test_fold_of_many_groups_looks_up_each_once(postgres_url: str, template: str, analyzed: bool) -> None:
     with cloned(postgres_url, template) as url:
         connection = await asyncpg.connect(url, server_settings=SETTINGS, statement_cache_size=0)
+        await connection.execute(STATISTICS[0])
         for is_folded in (True, False):
             await connection.execute(
                 f"""INSERT INTO draftline.tally (tenant_id, statistic_id, is_folded, user_id, k1, k2, records)

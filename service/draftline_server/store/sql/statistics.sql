@@ -255,8 +255,21 @@ LIMIT :limit
 WITH appended AS MATERIALIZED (
     SELECT d.*
     FROM draftline.delete_tally_rows(:tenant_id, CAST(:statistic_id AS bigint), ARRAY(
-        SELECT u.ctid FROM draftline.tally AS u
-        WHERE u.tenant_id = :tenant_id AND u.statistic_id = :statistic_id AND NOT u.is_folded LIMIT :limit)) AS d
+        SELECT u.location
+        FROM (
+            SELECT t.ctid AS location FROM draftline.tally AS t
+            WHERE t.tenant_id = :tenant_id AND t.statistic_id = :statistic_id AND NOT t.is_folded
+              AND CASE WHEN t.is_folded THEN 0 ELSE t.log_xact END >= (SELECT q.folded_before
+                  FROM draftline.statistic AS q
+                  WHERE q.tenant_id = :tenant_id AND q.collection = :collection AND q.statistic_id = :statistic_id)
+            UNION ALL
+            SELECT t.ctid FROM draftline.tally AS t
+            WHERE t.tenant_id = :tenant_id AND t.statistic_id = :statistic_id AND NOT t.is_folded
+              AND CASE WHEN t.is_folded THEN 0 ELSE t.log_xact END = ANY (CAST((SELECT q.unfolded_xacts
+                  FROM draftline.statistic AS q
+                  WHERE q.tenant_id = :tenant_id AND q.collection = :collection AND q.statistic_id = :statistic_id) AS bigint[]))
+        ) AS u
+        LIMIT :limit)) AS d
 ), nodes AS MATERIALIZED (
     SELECT f.user_id, n.k1 COLLATE "C" AS k1, f.k2, f.k3,
         -- include: statistics.sums
@@ -337,8 +350,16 @@ SELECT q.tenant_id, q.collection, q.statistic_id, q.name, q.state, q.group_count
 FROM draftline.statistic AS q
 CROSS JOIN LATERAL (
     SELECT count(*) AS rows
-    FROM (SELECT FROM draftline.tally AS t
-        WHERE t.tenant_id = q.tenant_id AND t.statistic_id = q.statistic_id AND NOT t.is_folded LIMIT :limit) AS u
+    FROM (
+        SELECT FROM draftline.tally AS t
+        WHERE t.tenant_id = q.tenant_id AND t.statistic_id = q.statistic_id AND NOT t.is_folded
+          AND CASE WHEN t.is_folded THEN 0 ELSE t.log_xact END >= q.folded_before
+        UNION ALL
+        SELECT FROM draftline.tally AS t
+        WHERE t.tenant_id = q.tenant_id AND t.statistic_id = q.statistic_id AND NOT t.is_folded
+          AND CASE WHEN t.is_folded THEN 0 ELSE t.log_xact END = ANY (q.unfolded_xacts)
+        LIMIT :limit
+    ) AS u
 ) AS t
 WHERE q.state IN ('READY', 'INVALID')
 ORDER BY q.tenant_id, q.collection, q.statistic_id
