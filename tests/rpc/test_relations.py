@@ -128,6 +128,24 @@ async def test_related_records_of_another_tenant_never_show(
     assert ids(scott.related("films")) == ["alien", "blade"]
 
 
+async def test_included_records_are_those_of_their_own_list(client: AsyncClient) -> None:
+    await client.import_content("people", {f"p{n}": {"name": f"P{n}", "age": n} for n in range(4)}.items())
+    named = ["scott", *(f"p{n}" for n in range(4)), "new"]
+    await client.patch_content("films", "alien", {"cast": named})
+    await client.patch_content("people", "p3", parent_id="p0", position=2)
+    await client.save_draft("people", "p0", {"name": "é"}, session_id="one", change_reason="spelling")
+    await client.patch_content("people", "p0", {"name": "Q0"})  # conflicts with the draft
+    edits = [DraftEdit("p1", delete=True), DraftEdit("p2", parent_id="p0", position=1), DraftEdit("new", create={})]
+    await client.save_drafts("people", edits)
+    for show_deleted in (False, True):
+        listed = await client.get_merged_page("people", show_deleted=show_deleted)
+        page = await client.get_merged_page("films", expand=["cast"], show_deleted=show_deleted)
+        own = {each.record_id: each for each in listed.records if each.record_id in named}
+        assert {record_id: each for (_, record_id), each in page.included.items() if record_id in named} == own
+        assert own["p0"].conflicts
+        assert ("p1" in own) == show_deleted
+
+
 async def test_deleted_related_records_are_absent_or_shown(client: AsyncClient) -> None:
     await client.delete_content("people", "scott")
     await client.delete_content("films", "blade")
