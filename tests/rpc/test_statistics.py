@@ -133,6 +133,28 @@ async def test_statistic_that_an_error_names_can_be_declared_and_covers_the_quer
         assert answer.groups == (await client.statistics("films", **query, allow_scan=True)).groups
 
 
+async def test_statistic_follows_its_field_to_another_type_while_drafts_exist(client: AsyncClient) -> None:
+    statistics = [DeclaredStatistic("code", ("/Code",))]
+    for record_id, code in (("0", "5"), ("1", 5.0)):
+        await client.patch_content("films", record_id, {"Code": code})
+    await client.save_draft("films", "2", {"Code": 7})
+    query = {"measures": ["count"], "group_by": ["/Code"]}
+    expected = {
+        "text": [("5", 1, 0), (None, 2, 0)],
+        "number": [(5, 1, 0), (7, 1, 1), (None, 1, -1)],
+        "boolean": [(None, 3, 0)],
+    }
+    for type_, groups in expected.items():
+        await client.put_collection("films", fields={"/Code": type_}, statistics=statistics)
+        await client.wait_until_built("films")
+        found = await client.statistics("films", **query)
+        assert found.statistic == "code"
+        assert [(each.keys["/Code"], each.merged["count"], each.difference["count"]) for each in found.groups] == groups
+    await client.put_collection("films", fields={"/Genre": "text"})
+    with pytest.raises(draftline.InvalidArgumentError, match="/Code is not a declared field"):
+        await client.statistics("films", **query, allow_scan=True)
+
+
 async def test_statistic_of_a_field_that_is_not_declared_is_refused(client: AsyncClient) -> None:
     for statistic in (
         DeclaredStatistic("x", ("/Missing",)),
