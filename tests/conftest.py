@@ -71,6 +71,12 @@ def _walls(sent: Sent) -> Iterator[None]:
     sent.check()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if " at 0x" in item.nodeid:
+            raise pytest.UsageError(f"{item.nodeid} differs between the processes of a run: give the test `ids`")
+
+
 def pytest_collection_finish() -> None:
     """Exclude what was collected from garbage collection, which would scan it again and again."""
     gc.freeze()

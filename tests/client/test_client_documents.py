@@ -136,7 +136,7 @@ class Point:
         (Point(1), ": write dataclasses.asdict(value), or use a typed collection"),
         (Point, ""),
     ],
-    ids=repr,
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_value_of_another_type_is_refused_with_what_to_write(value: object, hint: str) -> None:
     with pytest.raises(TypeError, match="at /a/0: ") as refused:
