@@ -17,17 +17,19 @@ import asyncpg
 import grpc
 import pytest
 from draftline.v1 import collection_pb2_grpc, content_pb2_grpc
+from draftline_server.embedded_postgres.memory_folder import memory_folder
 from draftline_server.embedded_postgres.server import EmbeddedPostgres
 from draftline_server.observability import logs
 from draftline_server.ops import migrate
 from draftline_server.settings import Settings
 from draftline_server.store.connections import Connections
 from hypothesis import settings
-from support.memory_folder import memory_folder
 from support.partitioned import IS_PARTITIONED, partition_tables_at
 from support.servers import RunningServer, beside, cloned, on_database, run_sql, serving
 from support.soak_scale import IS_SOAK, examples
 from support.tenant_binding import Sent
+
+MEMORY_ROOM = 8 * 1024**3  # bytes that must be free in memory, for all processes of a run
 
 # Importing and collecting the tests makes many objects and no garbage.
 gc.disable()
@@ -91,7 +93,7 @@ def pytest_xdist_auto_num_workers() -> int:
 @pytest.fixture(scope="session")
 def memory() -> Iterator[Path]:
     """A folder in memory, for databases."""
-    with memory_folder() as folder:
+    with memory_folder("draftline-tests-", MEMORY_ROOM) as folder:
         yield folder
 
 

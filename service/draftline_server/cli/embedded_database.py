@@ -7,16 +7,16 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import structlog
 
+from ..embedded_postgres.memory_folder import memory_folder
 from ..embedded_postgres.server import EmbeddedPostgres, EmbeddedPostgresError, InUseError
 from ..embedded_postgres.socket_path import running_url
 from ..settings import Settings
 from ..store.pool_settings import connections_of
 
+MEMORY_ROOM = 1024**3  # bytes that must be free for a temporary database in memory
 OTHERS = 20  # connections that the embedded PostgreSQL keeps for other clients and the superuser
 
 
@@ -61,15 +61,16 @@ def apply_layout(settings: Settings, url: str) -> None:
 def temporary_url(settings: Settings, needed_later: str) -> Iterator[str]:
     """Start a new embedded PostgreSQL, create the schema and yield its URL; delete its data at the end.
 
-    It is not durable: a crash of the machine loses its data, which a test does not miss. The module `needed_later` is
+    It is not durable: a crash of the machine loses its data, which a test does not miss. It is in memory where there is
+    room. The module `needed_later` is
     imported by another thread meanwhile, because both take about as long.
     """
     connections, binaries = _connections(settings), settings.database.postgres_bin
     importing = threading.Thread(target=import_module, args=(needed_later,), daemon=True)
     importing.start()
     with (
-        TemporaryDirectory(prefix="draftline-") as folder,
-        EmbeddedPostgres(Path(folder), durable=False, binaries=binaries, connections=connections) as postgres,
+        memory_folder("draftline-temporary-", MEMORY_ROOM) as folder,
+        EmbeddedPostgres(folder, durable=False, binaries=binaries, connections=connections) as postgres,
     ):
         from ..ops.new_database import create_schema  # noqa: PLC0415  slow, and imported while PostgreSQL starts
 
