@@ -16,6 +16,7 @@ from ..embedded_postgres.socket_path import running_url
 from ..settings import Settings
 from ..store.pool_settings import connections_of
 
+NEW_DATABASE = "draftline_server.ops.new_database"
 MEMORY_ROOM = 1024**3  # bytes that must be free for a temporary database in memory
 OTHERS = 20  # connections that the embedded PostgreSQL keeps for other clients and the superuser
 
@@ -62,21 +63,30 @@ def temporary_url(settings: Settings, needed_later: str) -> Iterator[str]:
     """Start a new embedded PostgreSQL, create the schema and yield its URL; delete its data at the end.
 
     It is not durable: a crash of the machine loses its data, which a test does not miss. It is in memory where there is
-    room. The module `needed_later` is
-    imported by another thread meanwhile, because both take about as long.
+    room. The module `needed_later` is imported by another thread meanwhile, because both take about as long.
     """
     connections, binaries = _connections(settings), settings.database.postgres_bin
-    importing = threading.Thread(target=import_module, args=(needed_later,), daemon=True)
+    creates = threading.Event()
+
+    def import_all() -> None:
+        try:
+            import_module(NEW_DATABASE)
+        finally:
+            creates.set()
+        import_module(needed_later)
+
+    importing = threading.Thread(target=import_all, daemon=True)
     importing.start()
     with (
         memory_folder("draftline-temporary-", MEMORY_ROOM) as folder,
         EmbeddedPostgres(folder, durable=False, binaries=binaries, connections=connections) as postgres,
     ):
+        creates.wait()  # two threads must not import the same modules at once
         from ..ops.new_database import create_schema  # noqa: PLC0415  slow, and imported while PostgreSQL starts
 
         asyncio.run(create_schema(postgres.url))
-        apply_layout(settings, postgres.url)
         importing.join()
+        apply_layout(settings, postgres.url)
         yield postgres.url
 
 

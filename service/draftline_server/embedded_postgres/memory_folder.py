@@ -27,9 +27,11 @@ def memory_folder(prefix: str, room: int) -> Iterator[Path]:
             _delete_unused(left)
     parent = MEMORY if has_room else None
     with tempfile.TemporaryDirectory(prefix=prefix, dir=parent, ignore_cleanup_errors=True) as folder:
-        lock = os.open(Path(folder, LOCK), os.O_CREAT | os.O_RDWR)
+        unlocked = Path(folder, f"{LOCK}.new")
+        lock = os.open(unlocked, os.O_CREAT | os.O_RDWR)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            unlocked.rename(Path(folder, LOCK))  # which is locked as soon as others can see it
             yield Path(folder)
         finally:
             os.close(lock)

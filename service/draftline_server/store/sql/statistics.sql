@@ -339,6 +339,7 @@ SET folded_before = coalesce(CAST(:pending_from AS bigint), q.folded_before),
     folded_at = CAST(:now AS timestamptz), group_count = (
     SELECT count(*) FROM draftline.tally AS t
     WHERE t.tenant_id = :tenant_id AND t.statistic_id = :statistic_id AND t.is_folded AND t.user_id = ''
+      AND CASE WHEN t.is_folded THEN 0 ELSE t.log_xact END = 0
       AND (CAST(:node AS text) IS NULL OR t.k1 = CAST(:node AS text)))
 WHERE q.tenant_id = :tenant_id AND q.collection = :collection AND q.statistic_id = :statistic_id
 

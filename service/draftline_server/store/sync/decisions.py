@@ -73,8 +73,10 @@ class SyncDecisions:
         await merges.hold_declaration(transaction, collection)
         pulled = [row["record_id"] for row in await transaction.fetch(SQL["linked_to"], values)]
         await lock(transaction, actor.tenant_id, collection, [record_id, *pulled])
-        if await transaction.fetch(SQL["replaceable"], values):
-            answer = Answer(remote_id, None, "", is_deleted=True, record_id=pulled[0])
+        replaced = [row["record_id"] for row in await transaction.fetch(SQL["replaceable"], values)]
+        # A pull may have linked another record meanwhile, which is not locked: then the link is refused below.
+        if replaced and replaced == pulled:
+            answer = Answer(remote_id, None, "", is_deleted=True, record_id=replaced[0])
             await merges.merge_in(
                 transaction, collection_of(collection, sync["config"]), [answer], NO_FENCE, **_by(actor)
             )
