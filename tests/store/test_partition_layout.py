@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -12,6 +13,7 @@ from draftline_server.partitions.conversion import partition_tables
 from draftline_server.partitions.definitions import LayoutError, TableDefinition, read_definition
 from draftline_server.partitions.layout import MODULUS, TABLES, hash_partition, tenant_partition
 from draftline_server.partitions.mode import Mode, read_mode
+from draftline_server.partitions.sync_triggers import Sync, functions
 from support.partitioned import plain_only
 
 pytestmark = plain_only("they begin with plain tables")
@@ -108,6 +110,20 @@ async def test_a_unique_index_without_the_tenant_is_refused_by_name(connection: 
     with pytest.raises(LayoutError, match=r"unique index ours of .* does not contain tenant_id"):
         await partition_tables(connection)
     assert await read_mode(connection) is Mode.PLAIN, "nothing is changed"
+
+
+async def test_equal_rows_of_a_copy_are_found_by_every_key_of_the_index(connection: asyncpg.Connection) -> None:
+    definition = await read_definition(connection, "tally")
+    required = "SELECT attname FROM pg_attribute WHERE attrelid = 'draftline.tally'::regclass AND attnotnull"
+    columns = frozenset(row["attname"] for row in await connection.fetch(required))
+    function = functions(Sync(definition, "tally", "tally", "tally_to_new", columns))[2]
+    await connection.execute("SET enable_seqscan = off")
+    # The search of the function, for the rows of the table itself.
+    search = function[function.index("SELECT d.location, d.line") : function.index("), missing AS")]
+    search = search.replace("FROM gone AS g WHERE g.tenant_id = tenant", "FROM draftline.tally AS g")
+    plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {search}"))
+    for condition in ("(tenant_id = ", "(statistic_id = ", "(user_id = ", "END = ", "(k1 = "):
+        assert re.search(rf"Index Cond: .*{re.escape(condition)}", plan), f"{condition} in\n{plan}"
 
 
 async def test_some_partitioned_tables_are_a_mixed_mode(connection: asyncpg.Connection) -> None:

@@ -32,12 +32,14 @@ class Column:
 class Index:
     """An index, or the constraint that it belongs to.
 
-    `definition` is what follows the table in `CREATE INDEX ... ON`, or the text of the constraint.
+    `definition` is what follows the table in `CREATE INDEX ... ON`, or the text of the constraint. `keys` are its
+    columns and expressions, as SQL.
     """
 
     name: str
     definition: str
     columns: tuple[str, ...]
+    keys: tuple[str, ...]
     is_primary: bool
     is_constraint: bool
     is_unique: bool
@@ -134,6 +136,7 @@ def _index(row: Any) -> Index:
         name=row["name"],
         definition=row["definition"].strip(),
         columns=tuple(row["columns"]),
+        keys=tuple(row["keys"]),
         is_primary=row["is_primary"],
         is_constraint=row["is_constraint"],
         is_unique=row["is_unique"],

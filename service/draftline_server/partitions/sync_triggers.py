@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from .definitions import TableDefinition
 from .layout import qualified, quoted
@@ -17,6 +18,7 @@ from .layout import qualified, quoted
 COPY, OLD = "_new", "_old"
 EVENTS = ("insert", "update", "delete", "truncate")
 KEY_EVENT = "key"  # an update of the primary key
+MAX_NULLS = 2
 _FUNCTION = "SECURITY DEFINER SET search_path = pg_catalog, pg_temp"
 _BY_INDEX = "SET enable_seqscan = off"
 _BY_KEY = "SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off"
@@ -184,20 +186,21 @@ def _equal(columns: Sequence[str], left: str, right: str) -> str:
 
 def _remove_equal(sync: Sync) -> str:
     """Return the deletion of equal rows. They are numbered in both tables: as many are removed of each."""
-    fixed, last = _search_columns(sync)
-    names = ", ".join([*fixed, *last])
+    keys = _search_keys(sync)
+    searched = ", ".join(f"({key}) AS search_{index}" for index, (key, _) in enumerate(keys))
+    tests = [
+        [f"({key}) = p.search_{index}", *([f"({key}) IS NULL AND p.search_{index} IS NULL"] if may_be_null else [])]
+        for index, (key, may_be_null) in enumerate(keys)
+    ]
     base = f"SELECT t.ctid AS location, {_line(sync, 't')} AS line FROM {qualified(sync.target)} AS t WHERE "
-    branches = [base + " AND ".join(f"t.{name} = p.{name}" for name in (*fixed, *last))]
-    if last:
-        nulls = f"t.{last[0]} IS NULL AND p.{last[0]} IS NULL"
-        branches.append(base + " AND ".join([*(f"t.{name} = p.{name}" for name in fixed), nulls]))
+    branches = [base + " AND ".join(chosen) for chosen in product(*tests)]  # each reads a range of the index
     gone = (
         f"SELECT g.*, {_line(sync, 'g')} AS line, row_number() OVER (PARTITION BY {_line(sync, 'g')}) AS n "
         "FROM gone AS g WHERE g.tenant_id = tenant"
     )
     copied = (
         "SELECT d.location, d.line, row_number() OVER (PARTITION BY d.line) AS n "
-        f"FROM (SELECT DISTINCT {names} FROM gone AS g WHERE g.tenant_id = tenant) AS p "
+        f"FROM (SELECT DISTINCT {searched} FROM gone AS g WHERE g.tenant_id = tenant) AS p "
         f"CROSS JOIN LATERAL ({' UNION ALL '.join(branches)}) AS d"
     )
     spare, columns = qualified(unmatched(sync.definition)), ", ".join(sync.columns)
@@ -219,13 +222,17 @@ def _line(sync: Sync, alias: str) -> str:
     return f"ROW({', '.join(f'{alias}.{column}' for column in sync.columns)})::text"
 
 
-def _search_columns(sync: Sync) -> tuple[list[str], list[str]]:
-    """Return the columns of an index by which a row is found: those without NULL, and one that may have it."""
+def _search_keys(sync: Sync) -> list[tuple[str, bool]]:
+    """Return the columns and expressions of an index by which a row is found, and whether each may be NULL.
+
+    They end with the second one that may be: each doubles the number of searches.
+    """
     indexes = sync.definition.indexes
-    columns = next((index.columns for index in indexes if " WHERE " not in index.definition), ("tenant_id",))
-    fixed: list[str] = []
-    for column in columns:
-        if column not in sync.required:
-            return fixed, [quoted(column)]
-        fixed.append(quoted(column))
-    return fixed, []
+    keys = next((index.keys for index in indexes if " WHERE " not in index.definition), ("tenant_id",))
+    required = {quoted(column) for column in sync.required}
+    found: list[tuple[str, bool]] = []
+    for key in keys:
+        found.append((key, key not in required))
+        if sum(may_be_null for _, may_be_null in found) == MAX_NULLS:
+            break
+    return found

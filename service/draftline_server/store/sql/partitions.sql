@@ -43,7 +43,9 @@ SELECT i.relname AS name, x.indisprimary AS is_primary, k.oid IS NOT NULL AS is_
         'draftline', t.relname)))) AS definition,
     ARRAY(SELECT a.attname FROM unnest(x.indkey) WITH ORDINALITY AS n (number, place)
         JOIN pg_attribute AS a ON a.attrelid = x.indrelid AND a.attnum = n.number
-        WHERE n.place <= x.indnkeyatts ORDER BY n.place) AS columns
+        WHERE n.place <= x.indnkeyatts ORDER BY n.place) AS columns,
+    ARRAY(SELECT pg_get_indexdef(i.oid, n.place, true) FROM generate_series(1, x.indnkeyatts) AS n (place) ORDER BY n.place)
+        AS keys
 FROM pg_class AS t
 JOIN pg_index AS x ON x.indrelid = t.oid
 JOIN pg_class AS i ON i.oid = x.indexrelid
