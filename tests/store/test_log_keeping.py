@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
@@ -15,6 +16,7 @@ from draftline_server.store.advisory_locks import AdvisoryLock
 from draftline_server.store.change_log_maintenance import BATCH, WEEKS_AHEAD, keep_order
 from draftline_server.store.database import Database
 from draftline_server.store.leases import Leases
+from draftline_server.store.revision import SchemaError
 from draftline_server.store.transaction import DedicatedConnection
 from support.aged_change_log import (
     LOGGED,
@@ -169,6 +171,27 @@ async def test_step_that_fails_is_told_and_keeps_nothing_else_from_being_done(
         ("maintenance_failed", "add_partitions", "DuplicateTableError"),
     ]
     assert await connection.fetchval("SELECT count(*) FROM draftline.request") == 0
+
+
+async def test_role_that_may_not_keep_the_order_does_not_serve(
+    database: Database, connection: asyncpg.Connection
+) -> None:
+    role = f"t_{uuid.uuid4().hex}"
+    await connection.execute(
+        f"CREATE ROLE {role}; GRANT USAGE ON SCHEMA draftline TO {role};"
+        f" GRANT ALL ON ALL TABLES IN SCHEMA draftline TO {role}"
+    )
+    try:
+        async with connected(f"{database.url}{'&' if '?' in database.url else '?'}options=-c%20role%3D{role}") as other:
+            await keeper_of(other).keep_order()
+            await connection.execute("UPDATE draftline.change_log SET cluster = cluster + 1")  # as after a restore
+            with pytest.raises(SchemaError, match="as their owner"):
+                await keeper_of(other).keep_order()
+        with logged() as events:
+            await keeper_of(database).keep_order()
+        assert [event["event"] for event in events] == ["change_log_moved"]
+    finally:
+        await connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
 async def test_database_out_of_reach_is_told(database_url: str) -> None:

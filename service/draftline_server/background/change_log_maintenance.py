@@ -19,12 +19,35 @@ import structlog
 from ..store.advisory_locks import AdvisoryLock
 from ..store.change_log_maintenance import BATCH, MaintenanceSteps, keep_order
 from ..store.database import Database
+from ..store.driver_errors import UnforeseenError
+from ..store.revision import INSUFFICIENT_PRIVILEGE, SchemaError
 from ..store.transaction import DedicatedConnection
 from .leader import LeaderTask
 
 RESPONSES_KEPT = timedelta(hours=24)
 OPEN_TOO_LONG = timedelta(minutes=10)
+NOT_OWNER = (
+    "the database was restored into another PostgreSQL cluster, and the role of DRAFTLINE_DATABASE_URL may not replace "
+    "the functions that number new changes after the old ones: run `SELECT draftline.keep_log_order()` as their owner, "
+    "and start the service again"
+)
 PAUSE_S = 0.05  # between two batches, to leave capacity for calls
+
+
+async def ensure_order(database: Database) -> None:
+    """Make new changes sort after all that the log holds, even if the database was restored into another cluster.
+
+    Call it before anything is written. Raise SchemaError if the role may not: watches and statistics would miss what is
+    written.
+    """
+    try:
+        moved = await keep_order(database)
+    except UnforeseenError as error:
+        if error.sqlstate == INSUFFICIENT_PRIVILEGE:
+            raise SchemaError(NOT_OWNER) from error
+        raise
+    if moved:
+        structlog.get_logger().warning("change_log_moved", reason="the database was restored into another cluster")
 
 
 class ChangeLogMaintenance(LeaderTask):
@@ -43,19 +66,18 @@ class ChangeLogMaintenance(LeaderTask):
         self.failures = 0  # steps that failed so far
 
     async def prepare(self) -> None:
-        await self.keep_order()
+        try:
+            await self.keep_order()
+        except SchemaError as error:
+            self._failed("keep_order", error)
         self.blocking_transactions = 0  # only the process that holds the lease counts them
 
     async def keep_order(self) -> None:
-        """Make new changes sort after all that the log holds, even if the database was restored into another cluster.
-
-        Call it at startup as well, before anything is written.
-        """
+        """Do as `ensure_order`, but only log an error other than SchemaError. Call it at startup as well."""
         try:
-            if await keep_order(self._database):
-                structlog.get_logger().warning(
-                    "change_log_moved", reason="the database was restored into another cluster"
-                )
+            await ensure_order(self._database)
+        except SchemaError:
+            raise
         except Exception as error:
             self._failed("keep_order", error)
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from ..background.change_log_maintenance import ensure_order
 from ..background.change_signal import ChangeSignals
 from ..background.notifier import Notifier
 from ..observability.http_endpoints import serving_metrics
@@ -41,6 +42,7 @@ async def run(settings: Settings, url: str, revision: str, *, started: Callable[
     try:
         await check_revision(database, revision)
         await check_privileges(database)
+        await ensure_order(database)
         database.expect_revision(revision)
         counters, backlog, reachable = SyncCounters(), SyncBacklog(database), Reachable(database)
         metrics = _metrics(database, reachable, SyncMetrics(counters, backlog))
