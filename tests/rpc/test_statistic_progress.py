@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import asyncpg
-from draftline import AsyncClient, Collection, DeclaredStatistic, NotFoundError, StatisticState
+from draftline import AsyncClient, Collection, DeclaredStatistic, IndexState, NotFoundError, StatisticState
 from support.polling import eventually
 from support.server_process import invoked
 from support.servers import cloned, serving
@@ -65,9 +65,10 @@ async def test_build_of_a_statistic_shows_progress_that_moves(postgres_url: str,
 
 
 async def reading(client: AsyncClient, count: int) -> Collection | None:
-    """Return the collection if the build of its statistic has read so many records."""
+    """Return the collection if its index is built and the build of its statistic has read so many records."""
     try:
         found = await client.get_collection("films")
     except NotFoundError:
         return None
-    return found if found.statistics and found.statistics[0].record_count == count else None
+    is_indexed = all(index.state is IndexState.READY for index in found.indexes)
+    return found if is_indexed and found.statistics and found.statistics[0].record_count == count else None
