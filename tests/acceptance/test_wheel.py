@@ -37,7 +37,7 @@ def test_wheel_holds_every_file_of_the_tree(wheel: Path) -> None:
     wanted = {name for name, path in files.items() if path.is_file() and "__pycache__" not in name}
     packed = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert {name for name in wanted ^ packed if not name.startswith("draftline_server/examples/")} == set()
-    assert "draftline_server/examples/movies.json" in packed
+    assert {f"draftline_server/examples/{name}" for name in ("movies.json", "toy_system/system.py")} <= packed
 
 
 def test_installed_service_migrates_without_a_clone(wheel: Path, tmp_path: Path) -> None:

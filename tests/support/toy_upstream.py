@@ -1,30 +1,17 @@
-"""The toy system of record of examples/upstream.py, in this process."""
+"""The toy system of record of the examples, in this process."""
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import msgspec
+from draftline_server.demo.toy_system import toy_module
 from draftline_server.upstreams.endpoints_file import Contents, Endpoints, parse
 
-PATH = Path(__file__).parents[2] / "examples" / "upstream.py"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
-
-def _loaded() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("toy_upstream_example", PATH)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-toy = _loaded()
+toy = toy_module()
 
 
 def grpc_endpoint(port: int, **fields: Any) -> dict[str, Any]:
@@ -37,12 +24,12 @@ def endpoints(secrets: dict[str, str] | None = None, **definitions: dict[str, An
     """Return the endpoints of a file with these definitions, whose secrets are in files of these names."""
 
     files: dict[str, bytes | str] = {name: text.encode() for name, text in (secrets or {}).items()}
-    return parse(Contents(msgspec.json.encode(definitions), files, PATH.parent))
+    return parse(Contents(msgspec.json.encode(definitions), files, EXAMPLES))
 
 
 def shipped(name: str) -> dict[str, Any]:
     """Return the definition of the only endpoint in a file of examples/upstreams/."""
-    (definition,) = msgspec.json.decode((PATH.parent / "upstreams" / f"{name}.json").read_bytes()).values()
+    (definition,) = msgspec.json.decode((EXAMPLES / "upstreams" / f"{name}.json").read_bytes()).values()
     return dict(definition)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +11,7 @@ from draftline import Client, MergedRecord
 from draftline.documents import encode
 from rich.console import Console
 
-from ..ops.resources import shipped
+from .toy_system import toy_module
 
 WAIT_S = 30.0
 POLL_S = 0.05
@@ -22,13 +20,8 @@ COLLECTION = "sync-parts"
 
 @contextmanager
 def toy_system() -> Iterator[tuple[Any, int]]:
-    """Run the toy system of examples/upstream.py. Yield the system, and its port for gRPC."""
-    spec = importlib.util.spec_from_file_location("draftline_demo_upstream", shipped("examples") / "upstream.py")
-    if spec is None or spec.loader is None:
-        raise FileNotFoundError("examples/upstream.py is missing")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
+    """Run the toy system of record of the examples. Yield the system, and its port for gRPC."""
+    module = toy_module()
     system = module.System()
     running = module.Running(system)
     try:
