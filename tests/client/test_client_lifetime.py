@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
+from unittest.mock import Mock
 
 import draftline
 import pytest
-from draftline import DraftEdit, Patch
-from support.both_clients import Connect
+from draftline import BulkWriteError, DraftEdit, Patch
+from draftline._core.connection import METHODS
+from support.both_clients import Connect, Threaded
+from support.scripted_server import ScriptedServer
 from support.servers import RunningServer
 
 CLOSED = "the client is closed: create a new one"
@@ -53,6 +59,68 @@ async def test_use_after_close_raises_a_sentence(connect: Connect, use: str) -> 
         with pytest.raises(RuntimeError, match=CLOSED):
             await USES[use](client)
         await client.close()
+
+
+@pytest.mark.parametrize("use", sorted(USES.keys() - {"watch"}))  # a watch ends
+def test_call_that_begins_while_another_thread_closes_the_client_is_refused(
+    scripted: ScriptedServer, use: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = draftline.Client(scripted.address, tenant_id="acme")
+    rpc_of = client._rpc
+
+    def closing(*kind_and_method: Any) -> Any:
+        rpc = rpc_of(*kind_and_method)
+
+        def call(start: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+            client.close()
+            return start(*args, **kwargs)
+
+        return Mock(side_effect=partial(call, rpc), future=partial(call, getattr(rpc, "future", None)))
+
+    monkeypatch.setattr(client, "_rpc", closing)
+    with pytest.raises((RuntimeError, BulkWriteError), match=CLOSED):
+        asyncio.run(USES[use](Threaded(client)))
+
+
+@pytest.mark.parametrize("use", ["get", "patch", "batch", "save", "import", "list", "stream", "changes", "matching"])
+async def test_close_ends_running_calls_with_an_error(connect: Connect, scripted: ScriptedServer, use: str) -> None:
+    called, answered = threading.Event(), threading.Event()
+
+    def answer(_: Any) -> Any:
+        called.set()
+        answered.wait(60)
+        return iter(())
+
+    scripted.answers = dict.fromkeys([method.name for method in METHODS], answer)
+    try:
+        async with connect(scripted.address, tenant_id="acme") as client:
+            call = asyncio.ensure_future(USES[use](client))
+            await asyncio.to_thread(called.wait, 60)
+            await client.close()
+            with pytest.raises(draftline.CallCancelledError):
+                await call
+    finally:
+        answered.set()
+
+
+async def test_task_that_is_cancelled_after_the_client_is_closed_stays_cancelled(scripted: ScriptedServer) -> None:
+    called, answered = threading.Event(), threading.Event()
+
+    def answer(_: Any) -> Any:
+        called.set()
+        answered.wait(60)
+
+    scripted.answers["GetContent"] = answer
+    try:
+        async with draftline.AsyncClient(scripted.address, tenant_id="acme") as client:
+            call = asyncio.create_task(client.get_content("m", "1"))
+            await asyncio.to_thread(called.wait, 60)
+            call.cancel()
+            await client.close()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+    finally:
+        answered.set()
 
 
 async def test_closed_client_is_not_entered_again() -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import grpc
 import grpc.aio
 
 from draftline._aio.reconnect_wait import ReconnectWait
 from draftline._core.connection import Connection
+from draftline.errors import CallCancelledError
 
 
 class ChannelConnection(Connection):
@@ -50,6 +53,19 @@ class ChannelConnection(Connection):
                 "create a client in each event loop, or use draftline.Client in threads"
             )
 
+    @contextmanager
+    def _calling(self) -> Iterator[None]:
+        """Make a call in the block. If the client is closed meanwhile, raise CallCancelledError.
+
+        gRPC raises asyncio.CancelledError, although the caller's task is not cancelled.
+        """
+        try:
+            yield
+        except asyncio.CancelledError:
+            if self._is_closed and not _is_cancelled(asyncio.current_task()):
+                raise CallCancelledError(grpc.StatusCode.CANCELLED, "the client was closed during the call") from None
+            raise
+
     async def _close_channel(self) -> None:
         if self._opened is not None:
             await self._opened.close()
@@ -57,3 +73,9 @@ class ChannelConnection(Connection):
     async def _current_token(self) -> str | None:
         token = self._token_now()
         return await token if isinstance(token, Awaitable) else token
+
+
+def _is_cancelled(task: asyncio.Task[Any] | None) -> bool:
+    """Return whether the task has been cancelled. Before Python 3.11 this is not known: the result is false."""
+    cancelling = getattr(task, "cancelling", None)
+    return cancelling is not None and cancelling() > 0

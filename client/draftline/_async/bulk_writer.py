@@ -283,11 +283,13 @@ class AsyncBulkWriter:
         metadata = await self._client._metadata()
         rpc = self._client._rpc(self._client._channel.stream_stream, content_calls.STREAM_PATCHES)
         stream = await self._queue.restart()
-        self._stream = responses = rpc(self._queue.messages(stream), metadata=metadata)
+        with self._client._calling():
+            self._stream = responses = rpc(self._queue.messages(stream), metadata=metadata)
         try:
-            async for response in responses:
-                attempts.progress()
-                await self._queue.accept(response)
+            with self._client._calling():
+                async for response in responses:
+                    attempts.progress()
+                    await self._queue.accept(response)
         except grpc.RpcError as failure:
             error = self._client._error(failure)
             # The service ends a stream that sends nothing for some time, which says nothing about its writes.

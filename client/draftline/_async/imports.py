@@ -72,12 +72,13 @@ class ImportMethods(Transport):
 
     async def _import(self, call: ImportCall, records: Records, attempts: Attempts) -> ImportResult:
         rpc, metadata = self._rpc(self._channel.stream_unary, call.method), await self._metadata()
-        response = await send_import(
-            rpc,
-            call.request,
-            records,
-            max_message_bytes(self._options),
-            timeout_s=attempts.left_s(),
-            metadata=metadata,
-        )
+        with self._calling():
+            response = await send_import(
+                rpc,
+                call.request,
+                records,
+                max_message_bytes(self._options),
+                timeout_s=attempts.left_s(),
+                metadata=metadata,
+            )
         return call.method.parse(response)

@@ -53,20 +53,21 @@ class Transport(ChannelConnection):
             self._check_open()
             rpc = self._rpc(self._channel.unary_stream, call.method)
             sent, metadata = rest, await self._metadata()
-            responses = rpc(sent.request, timeout=attempts.left_s(), metadata=metadata)
-            try:
-                async for response in responses:
-                    attempts.progress()
-                    rest = next_page(sent, response)
-                    for item in self._parse(call.method, response):
-                        yield item
-            except grpc.RpcError as failure:
-                if rest is not None:
-                    await self._pause(attempts, self._error(failure))
-            else:
-                return
-            finally:
-                responses.cancel()  # has no effect on a finished call
+            with self._calling():
+                responses = rpc(sent.request, timeout=attempts.left_s(), metadata=metadata)
+                try:
+                    async for response in responses:
+                        attempts.progress()
+                        rest = next_page(sent, response)
+                        for item in self._parse(call.method, response):
+                            yield item
+                except grpc.RpcError as failure:
+                    if rest is not None:
+                        await self._pause(attempts, self._error(failure))
+                else:
+                    return
+                finally:
+                    responses.cancel()  # has no effect on a finished call
 
     async def _metadata(self) -> Metadata:
         """Build the metadata. Call this before computing the remaining timeout, since fetching a token takes time."""
@@ -77,7 +78,9 @@ class Transport(ChannelConnection):
     async def _connect(self, method: Method[RequestT, ResponseT, Any], request: RequestT) -> Any:
         """Open a stream without a deadline."""
         self._check_open()
-        return self._rpc(self._channel.unary_stream, method)(request, metadata=await self._metadata())
+        rpc, metadata = self._rpc(self._channel.unary_stream, method), await self._metadata()
+        with self._calling():
+            return rpc(request, metadata=metadata)
 
     async def _send(self, call: Call[RequestT, ResponseT, Any], timeout: float | Unset | None) -> ResponseT:
         attempts = self._attempts(timeout, may_repeat=call.may_repeat)
@@ -85,7 +88,8 @@ class Transport(ChannelConnection):
             self._check_open()
             rpc, metadata = self._rpc(self._channel.unary_unary, call.method), await self._metadata()
             try:
-                response: ResponseT = await rpc(call.request, timeout=attempts.left_s(), metadata=metadata)
+                with self._calling():
+                    response: ResponseT = await rpc(call.request, timeout=attempts.left_s(), metadata=metadata)
             except grpc.RpcError as failure:
                 await self._pause(attempts, self._error(failure))
             else:

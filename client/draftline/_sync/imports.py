@@ -73,12 +73,13 @@ class ImportMethods(Transport):
 
     def _import(self, call: ImportCall, records: Records, attempts: Attempts) -> ImportResult:
         rpc, metadata = self._rpc(self._channel.stream_unary, call.method), self._metadata()
-        response = send_import(
-            rpc,
-            call.request,
-            records,
-            max_message_bytes(self._options),
-            timeout_s=attempts.left_s(),
-            metadata=metadata,
-        )
+        with self._calling():
+            response = send_import(
+                rpc,
+                call.request,
+                records,
+                max_message_bytes(self._options),
+                timeout_s=attempts.left_s(),
+                metadata=metadata,
+            )
         return call.method.parse(response)

@@ -49,19 +49,20 @@ class Transport(ChannelConnection):
             self._check_open()
             rpc = self._rpc(self._channel.unary_stream, call.method)
             sent, metadata = rest, self._metadata()
-            responses = rpc(sent.request, timeout=attempts.left_s(), metadata=metadata)
-            try:
-                for response in responses:
-                    attempts.progress()
-                    rest = next_page(sent, response)
-                    yield from self._parse(call.method, response)
-            except grpc.RpcError as failure:
-                if rest is not None:
-                    self._pause(attempts, self._error(failure))
-            else:
-                return
-            finally:
-                responses.cancel()  # has no effect on a finished call
+            with self._calling():
+                responses = rpc(sent.request, timeout=attempts.left_s(), metadata=metadata)
+                try:
+                    for response in responses:
+                        attempts.progress()
+                        rest = next_page(sent, response)
+                        yield from self._parse(call.method, response)
+                except grpc.RpcError as failure:
+                    if rest is not None:
+                        self._pause(attempts, self._error(failure))
+                else:
+                    return
+                finally:
+                    responses.cancel()  # has no effect on a finished call
 
     def _metadata(self) -> Metadata:
         """Build the metadata. Call this before computing the remaining timeout, since fetching a token takes time."""
@@ -72,7 +73,9 @@ class Transport(ChannelConnection):
     def _connect(self, method: Method[RequestT, ResponseT, Any], request: RequestT) -> Any:
         """Open a stream without a deadline."""
         self._check_open()
-        return self._rpc(self._channel.unary_stream, method)(request, metadata=self._metadata())
+        rpc, metadata = self._rpc(self._channel.unary_stream, method), self._metadata()
+        with self._calling():
+            return rpc(request, metadata=metadata)
 
     def _send(self, call: Call[RequestT, ResponseT, Any], timeout: float | Unset | None) -> ResponseT:
         attempts = self._attempts(timeout, may_repeat=call.may_repeat)
@@ -80,7 +83,8 @@ class Transport(ChannelConnection):
             self._check_open()
             rpc, metadata = self._rpc(self._channel.unary_unary, call.method), self._metadata()
             try:
-                response: ResponseT = rpc(call.request, timeout=attempts.left_s(), metadata=metadata)
+                with self._calling():
+                    response: ResponseT = rpc(call.request, timeout=attempts.left_s(), metadata=metadata)
             except grpc.RpcError as failure:
                 self._pause(attempts, self._error(failure))
             else:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
@@ -31,6 +33,15 @@ class ChannelConnection(Connection):
                 f"the client was created in process {self._process_id}, from which this one was forked: "
                 "create a client in each process, after the fork"
             )
+
+    @contextmanager
+    def _calling(self) -> Iterator[None]:
+        """Make a call in the block. If another thread closes the client before it begins, raise RuntimeError."""
+        try:
+            yield
+        except ValueError:  # also that of gRPC, if the channel is closed
+            self._check_open()
+            raise
 
     def _close_channel(self) -> None:
         self._reconnect_wait.close()
