@@ -300,7 +300,7 @@ async def test_related_records_are_read_by_their_entries_and_keys_alone(crowded:
             values = {
                 **fixed, "tenant_id": TENANT, "user_id": USER, "collection": COLLECTION, "session_id": "",
                 "with_drafts": True, "show_deleted": False, "order_id": 99, "targets": ids, "related_limit": EACH,
-                "limit": len(ids) * EACH, "max_bytes": MAX_PAGE_BYTES, **key_values(["n", "genre"]),
+                "max_bytes": MAX_PAGE_BYTES, **key_values(["n", "genre"]),
             }  # fmt: skip
             plan, rows = await explained(crowded, statement, values)
             assert len(rows) == 180

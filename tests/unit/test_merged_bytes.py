@@ -82,10 +82,14 @@ def row_of(merged: MergedRecord) -> tuple[Any, ...]:
             merged.draft_kind.value, merged.draft_version, merged.modified_at, merged.session_id,
             merged.change_reason, merged.modified_fields, None, None,
         )  # fmt: skip
-    return (
-        record.record_id, (record.content or "{}").encode(), record.version, record.parent_id, record.position,
-        created_at, record.created_by, updated_at, record.updated_by, record.deleted_at, draft, None,
-    )  # fmt: skip
+    created_by, updated_by = record.created_by.encode(), record.updated_by.encode()
+    writes = b"".join((
+        record.version.to_bytes(8, "big"), created_at, updated_at, len(created_by).to_bytes(4, "big"), created_by,
+        updated_by,
+    ))  # fmt: skip
+    place = record.parent_id, record.position, record.deleted_at
+    content = (record.content or "{}").encode()
+    return record.record_id, content, writes, None if place == (None, None, None) else place, draft, None
 
 
 INCLUDED = st.lists(st.tuples(PLAIN | DRAFTED, st.sampled_from(["films", "é"]), RELATED), max_size=6)
@@ -98,15 +102,15 @@ async def test_included_records_equal_their_messages(
     expansion = Expansion(selected={"films"} if is_selected else set())
     expected = draft_pb2.GetMergedResponse()
     for merged, collection, related in included:
-        key = collection, merged.record.record_id
-        if key in expansion.included:
-            continue
-        expansion.included[key] = row = row_of(merged)
+        record_id = merged.record.record_id
+        rows = expansion.included[collection] = {**expansion.included.get(collection, {}), record_id: row_of(merged)}
         if related:
-            expansion.from_included[key] = related
+            expansion.from_included[collection, record_id] = related
+    for collection, rows in expansion.included.items():
         presentation = Request([] if collection in expansion.selected else request.fields, request.response_encoding)
-        message = expected.included.add()
-        fill_merged(message, merged_of_related(row, ACTOR, collection), ACTOR, presentation)
-        fill_related(message.related, related)
+        for record_id, row in rows.items():
+            message = expected.included.add()
+            fill_merged(message, merged_of_related(row, ACTOR, collection), ACTOR, presentation)
+            fill_related(message.related, expansion.from_included.get((collection, record_id), {}))
     parts = await encoded_included(expansion, ACTOR, request, draft_pb2.GetMergedResponse)
     assert draft_pb2.GetMergedResponse.FromString(b"".join(parts)) == expected

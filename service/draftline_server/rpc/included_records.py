@@ -6,23 +6,31 @@ records and messages of them takes several times as long. Most bytes before and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby, islice
-from typing import Any
+from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from draftline.v1 import types_pb2
 from google.protobuf.message import Message
 
 from ..domain.records import Actor
-from ..store.relations.expansions import Expansion, Key
-from ..store.relations.related_rows import AFTER_CONTENT, CONTENT, DRAFT, RelatedRow, merged_of_related
+from ..store.relations.expansions import Expansion
+from ..store.relations.related_rows import (
+    CONTENT,
+    DRAFT,
+    PLACE,
+    WRITES,
+    RelatedRow,
+    merged_of_related,
+    unpacked_writes,
+)
 from .cooperative import yielding
 from .mapping.merged_bytes import (
     PRISTINE,
     RECORD,
     MergedEncoder,
     content_head,
-    encoded_attributes,
+    encoded_place,
+    encoded_writes,
     record_head,
     related_bytes,
     tag,
@@ -32,7 +40,7 @@ from .mapping.relations import Expanding, IncludedPresentation
 
 CHUNK = 256  # records that are encoded before control may return to the event loop
 
-Included = tuple[Key, RelatedRow]
+Included = tuple[str, RelatedRow]  # record id and row
 
 
 async def encoded_included(
@@ -40,8 +48,9 @@ async def encoded_included(
 ) -> list[bytes]:
     """Return the bytes of the field `included` of a response, in parts."""
     encoder = _Encoder(expansion, actor, request, tag(response_type, "included"))
-    async for chunk in yielding(_chunks(expansion.included.items())):
-        encoder.encode(chunk)
+    for collection, rows in expansion.included.items():
+        async for chunk in yielding(_chunks(rows.items())):
+            encoder.encode(collection, chunk)
     return encoder.parts
 
 
@@ -63,75 +72,66 @@ class _Encoder:
         self._fields = request.included_fields
         self._of_whole = MergedEncoder(actor, IncludedPresentation(request.included_fields, request.response_encoding))
         self._of_selected = MergedEncoder(actor, IncludedPresentation((), request.response_encoding))
-        self._plain: dict[str, _PlainRecords | None] = {}  # by collection; None: encoded by MergedEncoder
+        self._plain: dict[str, _PlainRecords] = {}  # by collection
 
-    def encode(self, records: Iterable[Included]) -> None:
-        """Add the encoded records to the parts."""
-        for collection, run in groupby(records, _collection_of):
-            if collection not in self._plain:
-                self._plain[collection] = self._plain_records(collection)
-            plain = self._plain[collection]
-            if plain is not None:
-                self._encode_plain(plain, run)
-            else:
-                for key, row in run:
-                    self._encode_merged(key, row)
+    def encode(self, collection: str, records: Iterable[Included]) -> None:
+        """Add encoded records of a collection to the parts."""
+        if self._is_json and (not self._fields or collection in self._expansion.selected):
+            self._encode_plain(collection, records)
+            return
+        for record_id, row in records:
+            self._encode_merged(collection, record_id, row)
 
-    def _encode_plain(self, plain: _PlainRecords, records: Iterable[Included]) -> None:
-        parts, related = self.parts, self._expansion.from_included
-        heads, tails = plain.heads, plain.tails
-        shared: Sequence[Any] = ()
-        tail = b""
-        for key, row in records:
-            if row[DRAFT] is not None or key in related:
-                self._encode_merged(key, row)
+    def _encode_plain(self, collection: str, records: Iterable[Included]) -> None:
+        """Encode records with their whole contents as JSON; those with a draft or related records as any other."""
+        plain = self._plain.get(collection)
+        if plain is None:
+            plain = self._plain[collection] = _PlainRecords(self._actor.tenant_id, collection, self._field)
+        parts, related, heads = self.parts, self._expansion.from_included, plain.heads
+        writes, encoded_writes = b"", b""
+        for record_id, row in records:
+            if row[DRAFT] is not None or (related and (collection, record_id) in related):
+                self._encode_merged(collection, record_id, row)
                 continue
-            after_content = row[AFTER_CONTENT]
-            if after_content != shared:  # most records have the same as the one before
-                shared = after_content
-                tail = tails.get(tuple(shared)) or plain.add_tail(row)
-            record_id, content = key[1].encode(), row[CONTENT]
-            before_content = content_head(len(content))
-            size = len(record_id) + len(before_content) + len(content) + len(tail)
-            head = heads.get((size, len(record_id))) or plain.add_head(size, len(record_id))
-            parts += head, record_id, before_content, content, tail
+            if row[WRITES] != writes:  # most records have the same as the one before
+                writes = row[WRITES]
+                encoded_writes = plain.writes.get(writes) or plain.add_writes(writes)
+            rest, place = encoded_writes, row[PLACE]
+            if place is not None:
+                rest += encoded_place(*place)
+            encoded_id, content = record_id.encode(), row[CONTENT]
+            sizes = len(encoded_id), len(content), len(rest)
+            before_id, before_content = heads.get(sizes) or plain.add_heads(sizes)
+            parts += before_id, encoded_id, before_content, content, rest
 
-    def _encode_merged(self, key: Key, row: RelatedRow) -> None:
-        collection, _ = key
+    def _encode_merged(self, collection: str, record_id: str, row: RelatedRow) -> None:
         encoder = self._of_selected if collection in self._expansion.selected else self._of_whole
         merged = merged_of_related(row, self._actor, collection)
-        message = encoder.encode(merged) + related_bytes(self._expansion.from_included.get(key))
+        related = self._expansion.from_included.get((collection, record_id))
+        message = encoder.encode(merged) + related_bytes(related)
         self.parts += self._field, varint(len(message)), message
-
-    def _plain_records(self, collection: str) -> _PlainRecords | None:
-        is_whole = not self._fields or collection in self._expansion.selected
-        return _PlainRecords(self._actor.tenant_id, collection, self._field) if self._is_json and is_whole else None
 
 
 class _PlainRecords:
     """The bytes that records of a collection share if they have neither a draft nor related records."""
 
     def __init__(self, tenant_id: str, collection: str, field: bytes) -> None:
-        self.heads: dict[tuple[int, int], bytes] = {}  # by the size of the rest, and the size of the id
-        self.tails: dict[tuple[Any, ...], bytes] = {}  # by the columns after the content
-        self._collection = collection
+        self.heads: dict[tuple[int, int, int], tuple[bytes, bytes]] = {}  # by the sizes of id, content and rest
+        self.writes: dict[bytes, bytes] = {}  # by the column WRITES
         self._field = field
         self._before_id = record_head(tenant_id, collection)
 
-    def add_head(self, size: int, id_size: int) -> bytes:
-        """Return the bytes before an id, which is the first of `size` bytes that follow."""
-        before_id = self._before_id + varint(id_size)
-        record = varint(len(before_id) + size - len(PRISTINE))
-        total = varint(len(RECORD) + len(record) + len(before_id) + size)
-        head = self.heads[size, id_size] = b"".join((self._field, total, RECORD, record, before_id))
-        return head
+    def add_heads(self, sizes: tuple[int, int, int]) -> tuple[bytes, bytes]:
+        """Return the bytes before an id, and those between the id and the content."""
+        id_size, content_size, rest_size = sizes
+        before_id, before_content = self._before_id + varint(id_size), content_head(content_size)
+        record_size = len(before_id) + id_size + len(before_content) + content_size + rest_size
+        before_record = PRISTINE + RECORD + varint(record_size)
+        size = varint(len(before_record) + record_size)
+        heads = self.heads[sizes] = b"".join((self._field, size, before_record, before_id)), before_content
+        return heads
 
-    def add_tail(self, row: RelatedRow) -> bytes:
-        """Return the bytes after a content: the other fields of the record, and its state."""
-        record = merged_of_related(row, Actor("", ""), self._collection).record
-        tail = self.tails[tuple(row[AFTER_CONTENT])] = encoded_attributes(record) + PRISTINE
-        return tail
-
-
-def _collection_of(included: Included) -> str:
-    return included[0][0]
+    def add_writes(self, writes: bytes) -> bytes:
+        """Return the encoding of the column WRITES."""
+        encoded = self.writes[writes] = encoded_writes(*unpacked_writes(writes))
+        return encoded

@@ -58,10 +58,6 @@ _UPDATED, _UPDATED_BY = tag(types_pb2.Record, "update_time"), tag(types_pb2.Reco
 _DELETED = tag(types_pb2.Record, "delete_time")
 _JSON = tag(types_pb2.Document, "json")
 RECORD = tag(draft_pb2.MergedRecord, "record")
-_RELATED = tag(draft_pb2.MergedRecord, "related")
-_RELATION, _TARGET = tag(draft_pb2.Related, "relation"), tag(draft_pb2.Related, "collection")
-_RELATED_ID = tag(draft_pb2.Related, "record_ids")
-_HAS_MORE = draft_pb2.Related(has_more=True).SerializeToString()
 PRISTINE = draft_pb2.MergedRecord(state=draft_pb2.RECORD_STATE_PRISTINE).SerializeToString()
 
 
@@ -94,7 +90,10 @@ class MergedEncoder:
         if record.content:
             content = (selected_text(record.content, self._fields) if self._fields else record.content).encode()
             parts += content_head(len(content)), content
-        parts.append(encoded_attributes(record))
+        parts += (
+            encoded_writes(record.version, record.created_at, record.created_by, record.updated_at, record.updated_by),
+            encoded_place(record.parent_id, record.position, record.deleted_at),
+        )
         return b"".join(parts)
 
     def _record_by_message(self, record: Record) -> bytes:
@@ -119,18 +118,20 @@ def content_head(length: int) -> bytes:
     return b"".join((_CONTENT, varint(1 + len(size) + length), _JSON, size))
 
 
-def encoded_attributes(record: Record) -> bytes:
-    """Return the encoding of the fields of a record besides its id and content."""
+def encoded_writes(version: int, created_at: datetime, created_by: str, updated_at: datetime, updated_by: str) -> bytes:
+    """Return the encoding of the version of a record, and of when and by whom it was written."""
+    return (_VERSION + varint(version) if version else b"") + _times(created_at, created_by, updated_at, updated_by)
+
+
+def encoded_place(parent_id: str | None, position: int | None, deleted_at: datetime | None) -> bytes:
+    """Return the encoding of the fields that few records have."""
     parts: list[bytes] = []
-    if record.version:
-        parts += _VERSION, varint(record.version)
-    if record.parent_id is not None:
-        parts += _PARENT, _text(record.parent_id)
-    if record.position is not None:
-        parts += _POSITION, varint(record.position)
-    parts.append(_times(record.created_at, record.created_by, record.updated_at, record.updated_by))
-    if record.deleted_at is not None:
-        parts.append(_time(_DELETED, record.deleted_at))
+    if parent_id is not None:
+        parts += _PARENT, _text(parent_id)
+    if position is not None:
+        parts += _POSITION, varint(position)
+    if deleted_at is not None:
+        parts.append(_time(_DELETED, deleted_at))
     return b"".join(parts)
 
 
@@ -174,23 +175,9 @@ def related_bytes(related: Mapping[str, Related] | None) -> bytes:
     """Return the bytes that add the related records to a MergedRecord."""
     if not related:
         return b""
-    encoded: list[bytes] = []
-    for relation, each in related.items():
-        parts = [_relation(relation, each.collection)]
-        for record_id in each.record_ids:
-            value = record_id.encode()
-            parts += _RELATED_ID, varint(len(value)), value
-        if each.has_more:
-            parts.append(_HAS_MORE)
-        message = b"".join(parts)
-        encoded += _RELATED, varint(len(message)), message
-    return b"".join(encoded)
-
-
-@lru_cache(maxsize=1024)
-def _relation(name: str, collection: str) -> bytes:
-    """Return the encoding of the fields of Related that name the relation."""
-    return b"".join((_RELATION, _text(name), _TARGET, _text(collection)))
+    message = draft_pb2.MergedRecord()
+    fill_related(message.related, related)
+    return message.SerializeToString()
 
 
 def repeated(field: bytes, parts: Iterable[bytes]) -> bytes:

@@ -19,11 +19,12 @@ from ..collections.cache import CollectionSpecs
 from ..database import Database
 from ..lists.branches import ListQueryKey, Pairs
 from .ids import related_ids
-from .related_rows import CONTENT, ID, PAIRS, PARENT_ID, POSITION, RelatedRow, content_bytes, related_statement
+from .related_rows import CONTENT, ID, PAIRS, RelatedRow, content_bytes, place_of, related_statement
 from .selected_keys import key_values, keys_by_collection, storable
 from .steps import Step, steps_of
 
 Key = tuple[str, str]  # collection and record id
+Rows: TypeAlias = Mapping[str, RelatedRow]  # of one collection, by record id
 Source: TypeAlias = tuple[str, bytes, str | None]  # id, content and parent id of a record from which relations lead
 
 
@@ -42,9 +43,9 @@ class Related:
 
 @dataclass(slots=True)
 class Expansion:
-    """Related records, each once, and the relations that lead to them, by the record from which they start."""
+    """Related records by collection, each once, and the relations that lead to them, by the record they start from."""
 
-    included: dict[Key, RelatedRow] = field(default_factory=dict)
+    included: dict[str, Rows] = field(default_factory=dict)
     from_roots: dict[Key, dict[str, Related]] = field(default_factory=dict)
     from_included: dict[Key, dict[str, Related]] = field(default_factory=dict)
     selected: set[str] = field(default_factory=set)  # collections whose contents have no keys besides `fields`
@@ -113,8 +114,8 @@ class _Reader:
                 links.setdefault((collection, record_id), {})[name] = each
             if step.steps:
                 ids = dict.fromkeys(record_id for each in related.values() for record_id in each.record_ids)
-                rows = [self.expansion.included[target, record_id] for record_id in ids]
-                await self.follow_all(step.steps, target, [(row[ID], row[CONTENT], row[PARENT_ID]) for row in rows])
+                rows = map(self.expansion.included[target].__getitem__, ids)
+                await self.follow_all(step.steps, target, [(row[ID], row[CONTENT], place_of(row)[0]) for row in rows])
 
     async def _follow(self, relation: Relation, sources: Sequence[Source]) -> dict[str, Related]:
         """Return the related records of each source by its id, and add them to those that are included."""
@@ -126,11 +127,10 @@ class _Reader:
         named = {source[0]: _ids_of(relation, source) for source in sources}
         limit = self._query.limit
         wanted = list(dict.fromkeys(each for ids in named.values() for each in ids[:limit]))
-        rows = await self._fetch(relation, Pairs.NAMED, wanted, len(wanted))
-        present = {row[ID] for row in rows}
+        rows = {row[ID]: row for row in await self._fetch(relation, Pairs.NAMED, wanted)}
         self._include(relation, rows)
         return {
-            record_id: Related(relation.target, [each for each in ids[:limit] if each in present], len(ids) > limit)
+            record_id: Related(relation.target, [each for each in ids[:limit] if each in rows], len(ids) > limit)
             for record_id, ids in named.items()
         }
 
@@ -139,23 +139,25 @@ class _Reader:
         if relation.direction is Direction.INVERSE:
             pairs = Pairs.INVERSE_WITH_DELETED if self._query.show_deleted else Pairs.INVERSE
         targets, limit = [source[0] for source in sources], self._query.limit
-        rows = await self._fetch(relation, pairs, targets, len(targets) * (limit + 1))
-        by_id = {row[ID]: row for row in rows}
+        fetched = await self._fetch(relation, pairs, targets)
+        rows: Rows = {row[ID]: row for row in fetched}
         found: dict[str, list[str]] = {target: [] for target in targets}
-        if rows:
-            for target, record_id in zip(*rows[0][PAIRS], strict=True):
-                if record_id in by_id:
+        if fetched:
+            for target, record_id in zip(*fetched[0][PAIRS], strict=True):
+                if record_id in rows:
                     found[target].append(record_id)
         for ids in found.values():
             if relation.direction is Direction.CHILDREN:
-                ids.sort(key=lambda each: _position(by_id[each]))
+                ids.sort(key=lambda each: _position(rows[each]))
             else:
                 ids.sort()
-        self._include(relation, [by_id[each] for ids in found.values() for each in ids[:limit]])
+        if any(len(ids) > limit for ids in found.values()):
+            rows = {each: rows[each] for ids in found.values() for each in ids[:limit]}
+        self._include(relation, rows)
         return {target: Related(relation.target, ids[:limit], len(ids) > limit) for target, ids in found.items()}
 
-    async def _fetch(self, relation: Relation, pairs: Pairs, targets: Sequence[str], most: int) -> Sequence[RelatedRow]:
-        """Return the rows of the related records of some targets, of which there are at most `most`.
+    async def _fetch(self, relation: Relation, pairs: Pairs, targets: Sequence[str]) -> Sequence[RelatedRow]:
+        """Return the rows of the related records of some targets.
 
         Raise TooManyBytesError if they have more content than there is room for.
         """
@@ -174,7 +176,7 @@ class _Reader:
             "tenant_id": self._actor.tenant_id, "user_id": self._actor.user_id, "collection": relation.target,
             "session_id": query.session_id, "with_drafts": has_drafts, "show_deleted": query.show_deleted,
             "order_id": relation.order_id, "path": list(relation.path), "targets": targets,
-            "related_limit": query.limit + 1, "limit": most + 1, "max_bytes": self._bytes_left,
+            "related_limit": query.limit + 1, "max_bytes": self._bytes_left,
         }  # fmt: skip
         if keys is not None:
             values |= key_values(keys)
@@ -184,10 +186,10 @@ class _Reader:
             raise TooManyBytesError
         return rows
 
-    def _include(self, relation: Relation, rows: Sequence[RelatedRow]) -> None:
+    def _include(self, relation: Relation, rows: Rows) -> None:
         included = self.expansion.included
-        for row in rows:
-            included.setdefault((relation.target, row[ID]), row)
+        known = included.get(relation.target)
+        included[relation.target] = {**rows, **known} if known else rows
 
 
 def _ids_of(relation: Relation, source: Source) -> Sequence[str]:
@@ -198,7 +200,7 @@ def _ids_of(relation: Relation, source: Source) -> Sequence[str]:
 
 
 def _position(row: RelatedRow) -> tuple[bool, int, str]:
-    position = row[POSITION]
+    _, position, _ = place_of(row)
     return position is None, position or 0, row[ID]
 
 

@@ -6,78 +6,80 @@ There may be thousands of them, so a row has few columns, and is not converted u
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from datetime import datetime
+from functools import lru_cache, reduce
+from struct import Struct
 from typing import Any, TypeAlias
 
 from sqlalchemy import BigInteger, and_, case, func, literal_column, select, union_all
 
 from ...domain.drafts import DraftKind, MergedRecord
-from ...domain.records import Actor
+from ...domain.records import Actor, Record
 from ..drafts import conflicts_of
 from ..lists.branches import Branch, ListQueryKey, Pairs, branches_of, pairs_of
-from ..lists.merged import record_of
+from ..lists.merged import time_of
 from ..lists.order import bound
-from ..lists.query import RECORD_COLUMNS, draft_changes
+from ..lists.query import draft_changes
 from ..statements import Statement, compiled
 
-# Columns of a row, by their index: RECORD_COLUMNS, but instead of draft_kind all columns of a draft as one value, which
-# is NULL without a draft. The content is encoded as UTF-8. The last column has the pairs of the relation, in the first
-# row only.
+# Columns of a row, by their index. The content is encoded as UTF-8. WRITES has the version, the times and the users of
+# the record in binary form (see _WRITES), which the records of one write share. PLACE has parent_id, position and
+# deleted_at, DRAFT all columns of a draft; they are NULL if there is nothing to tell. PAIRS has the pairs of the
+# relation, in the first row only.
 RelatedRow: TypeAlias = Sequence[Any]
-ID, CONTENT, PARENT_ID, POSITION = map(RECORD_COLUMNS.index, ("record_id", "content", "parent_id", "position"))
-AFTER_CONTENT = slice(CONTENT + 1, len(RECORD_COLUMNS) - 1)  # the other columns of a record
-DRAFT, PAIRS = len(RECORD_COLUMNS) - 1, len(RECORD_COLUMNS)
+_COLUMNS = ("record_id", "content", "writes", "place", "draft")
+ID, CONTENT, WRITES, PLACE, DRAFT, PAIRS = range(len(_COLUMNS) + 1)
 
 _DRAFT = ("draft_kind", "draft_version", "draft_updated_at", "session_id", "change_reason")
-_TIMES = ("created_at", "updated_at")  # in binary form, as in merged lists
+_WRITES = Struct(">q8s8sI")  # version, created_at, updated_at, bytes of created_by; then created_by and updated_by
+_NO_PLACE = (None, None, None)
 
 
 @lru_cache(maxsize=512)
 def related_statement(shape: ListQueryKey) -> tuple[Statement, Mapping[str, object]]:
     """Return the statement of the related records of `shape.related`, and the values that it binds itself.
 
-    The caller binds tenant_id, user_id, collection, session_id, with_drafts, show_deleted, limit, max_bytes, and the
-    parameters of the relation and of the selected keys. Rows are returned until their contents exceed `max_bytes`,
-    including the row that does.
+    The caller binds tenant_id, user_id, collection, session_id, with_drafts, show_deleted, max_bytes, and the
+    parameters of the relation and of the selected keys. Rows are returned in no order, until their contents exceed
+    `max_bytes`, including the row that does.
     """
     records, *drafts = branches_of(shape)
     rows = [_rows(records, is_draft=False), *(_rows(each, is_draft=True) for each in drafts)]
-    found = union_all(*rows).subquery("found")
+    # The OFFSET keeps the columns from being computed again for each use.
+    found = select(union_all(*rows).subquery("rows")).offset(literal_column("0")).subquery("found")
     size = func.octet_length(found.c.content)
-    before = func.sum(size).over(order_by=found.c.record_id, rows=(None, 0)) - size
+    before = func.sum(size).over(rows=(None, 0)) - size
     page = select(found, before.label("bytes_before")).subquery("page")
-    columns = [page.c[name] for name in (*RECORD_COLUMNS[:-1], "draft")]
     # Named records have no pairs, because the caller knows their ids. A join might compare all rows with all pairs.
     pairs: Any = literal_column("NULL")
     if shape.related is not None and shape.related is not Pairs.NAMED:
         c = pairs_of(shape.related).c
         all_pairs = select(func.row(func.array_agg(c.target), func.array_agg(c.record_id))).scalar_subquery()
         pairs = case((page.c.bytes_before == literal_column("0"), all_pairs))
+    columns = [page.c[name] for name in _COLUMNS]
     is_returned = page.c.bytes_before <= bound("max_bytes", type_=BigInteger())
-    return compiled("get_related", select(*columns, pairs.label("pairs")).where(is_returned).order_by(page.c.record_id))
+    return compiled("get_related", select(*columns, pairs.label("pairs")).where(is_returned))
 
 
 def _rows(branch: Branch, *, is_draft: bool) -> Any:
     """Return the selection of the rows of a branch."""
-    limited = (
-        select(*branch.columns)
-        .select_from(branch.source)
-        .where(and_(*branch.conditions))
-        .order_by(branch.scope.attributes["record_id"])
-        .limit(bound("limit", type_=BigInteger()))
-        .subquery()
-    )
-    columns: list[Any] = [_record_column(limited.c, name) for name in RECORD_COLUMNS[:-1]]
+    c = select(*branch.columns).select_from(branch.source).where(and_(*branch.conditions)).subquery().c
     draft: Any = literal_column("NULL::record")
     if is_draft:
-        draft = func.row(*(limited.c[name] for name in _DRAFT), *draft_changes(limited.c))
-    return select(*columns, draft.label("draft"))
+        draft = func.row(*(c[name] for name in _DRAFT), *draft_changes(c))
+    has_place = c.parent_id.is_not(None) | c.position.is_not(None) | c.deleted_at.is_not(None)
+    place = case((has_place, func.row(c.parent_id, c.position, c.deleted_at)))
+    columns = [c.record_id, func.textsend(c.content_text), _writes(c), place, draft]
+    return select(*(each.label(name) for name, each in zip(_COLUMNS, columns, strict=True)))
 
 
-def _record_column(c: Any, name: str) -> Any:
-    if name == "content":
-        return func.convert_to(c.content_text, literal_column("'UTF8'")).label(name)
-    return func.timestamptz_send(c[name]).label(name) if name in _TIMES else c[name]
+def _writes(c: Any) -> Any:
+    """Return the column that `_WRITES` unpacks."""
+    parts: list[Any] = [
+        func.int8send(c.version), func.timestamptz_send(c.created_at), func.timestamptz_send(c.updated_at),
+        func.int4send(func.octet_length(c.created_by)), func.textsend(c.created_by), func.textsend(c.updated_by),
+    ]  # fmt: skip
+    return reduce(lambda joined, part: joined.concat(part), parts)
 
 
 def content_bytes(rows: Sequence[RelatedRow]) -> int:
@@ -85,9 +87,15 @@ def content_bytes(rows: Sequence[RelatedRow]) -> int:
     return sum([len(row[CONTENT]) for row in rows])
 
 
+def place_of(row: RelatedRow) -> tuple[Any, Any, Any]:
+    """Return parent_id, position and deleted_at of a row."""
+    parent_id, position, deleted_at = row[PLACE] or _NO_PLACE
+    return parent_id, position, deleted_at
+
+
 def merged_of_related(row: RelatedRow, actor: Actor, collection: str) -> MergedRecord:
     """Return the record of a row."""
-    record = record_of((row[ID], row[CONTENT].decode(), *row[AFTER_CONTENT]), collection)
+    record = _record_of(row, collection)
     draft = row[DRAFT]
     if draft is None:
         return MergedRecord(record)
@@ -104,3 +112,19 @@ def merged_of_related(row: RelatedRow, actor: Actor, collection: str) -> MergedR
         conflicts_of(collection, record.record_id, record.version, conflicts or "[]"),
         attributes or (),
     )
+
+
+def _record_of(row: RelatedRow, collection: str) -> Record:
+    version, created_at, created_by, updated_at, updated_by = unpacked_writes(row[WRITES])
+    parent_id, position, deleted_at = place_of(row)
+    return Record(
+        collection, row[ID], row[CONTENT].decode(), version, parent_id, position, created_at, created_by, updated_at,
+        updated_by, deleted_at,
+    )  # fmt: skip
+
+
+def unpacked_writes(writes: bytes) -> tuple[int, datetime, str, datetime, str]:
+    """Return version, created_at, created_by, updated_at and updated_by."""
+    version, created_at, updated_at, size = _WRITES.unpack_from(writes)
+    users = writes[_WRITES.size :]
+    return version, time_of(created_at), users[:size].decode(), time_of(updated_at), users[size:].decode()
