@@ -89,7 +89,7 @@ def row_of(merged: MergedRecord) -> tuple[Any, ...]:
     ))  # fmt: skip
     place = record.parent_id, record.position, record.deleted_at
     content = (record.content or "{}").encode()
-    return record.record_id, content, writes, None if place == (None, None, None) else place, draft, None
+    return record.record_id, content, writes, None if place == (None, None, None) else place, draft
 
 
 INCLUDED = st.lists(st.tuples(PLAIN | DRAFTED, st.sampled_from(["films", "é"]), RELATED), max_size=6)

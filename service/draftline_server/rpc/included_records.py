@@ -48,10 +48,11 @@ async def encoded_included(
 ) -> list[bytes]:
     """Return the bytes of the field `included` of a response, in parts."""
     encoder = _Encoder(expansion, actor, request, tag(response_type, "included"))
+    parts = []
     for collection, rows in expansion.included.items():
         async for chunk in yielding(_chunks(rows.items())):
-            encoder.encode(collection, chunk)
-    return encoder.parts
+            parts.append(encoder.encode(collection, chunk))
+    return parts
 
 
 def _chunks(items: Iterable[Included]) -> Iterator[list[Included]]:
@@ -64,7 +65,6 @@ class _Encoder:
     """Encodes the records that one response includes."""
 
     def __init__(self, expansion: Expansion, actor: Actor, request: Expanding, field: bytes) -> None:
-        self.parts: list[bytes] = []
         self._expansion = expansion
         self._actor = actor
         self._field = field
@@ -74,42 +74,43 @@ class _Encoder:
         self._of_selected = MergedEncoder(actor, IncludedPresentation((), request.response_encoding))
         self._plain: dict[str, _PlainRecords] = {}  # by collection
 
-    def encode(self, collection: str, records: Iterable[Included]) -> None:
-        """Add encoded records of a collection to the parts."""
+    def encode(self, collection: str, records: Iterable[Included]) -> bytes:
+        """Return the bytes of records of a collection."""
         if self._is_json and (not self._fields or collection in self._expansion.selected):
-            self._encode_plain(collection, records)
-            return
-        for record_id, row in records:
-            self._encode_merged(collection, record_id, row)
+            parts = self._plain_parts(collection, records)
+        else:
+            parts = [part for record_id, row in records for part in self._merged_parts(collection, record_id, row)]
+        return b"".join(parts)
 
-    def _encode_plain(self, collection: str, records: Iterable[Included]) -> None:
+    def _plain_parts(self, collection: str, records: Iterable[Included]) -> list[bytes]:
         """Encode records with their whole contents as JSON; those with a draft or related records as any other."""
         plain = self._plain.get(collection)
         if plain is None:
             plain = self._plain[collection] = _PlainRecords(self._actor.tenant_id, collection, self._field)
-        parts, related, heads = self.parts, self._expansion.from_included, plain.heads
-        writes, encoded_writes = b"", b""
+        parts, related, heads = list[bytes](), self._expansion.from_included, plain.heads
+        writes, written = b"", b""
         for record_id, row in records:
             if row[DRAFT] is not None or (related and (collection, record_id) in related):
-                self._encode_merged(collection, record_id, row)
+                parts += self._merged_parts(collection, record_id, row)
                 continue
             if row[WRITES] != writes:  # most records have the same as the one before
                 writes = row[WRITES]
-                encoded_writes = plain.writes.get(writes) or plain.add_writes(writes)
-            rest, place = encoded_writes, row[PLACE]
+                written = plain.writes.get(writes) or plain.add_writes(writes)
+            rest, place = written, row[PLACE]
             if place is not None:
                 rest += encoded_place(*place)
             encoded_id, content = record_id.encode(), row[CONTENT]
             sizes = len(encoded_id), len(content), len(rest)
             before_id, before_content = heads.get(sizes) or plain.add_heads(sizes)
             parts += before_id, encoded_id, before_content, content, rest
+        return parts
 
-    def _encode_merged(self, collection: str, record_id: str, row: RelatedRow) -> None:
+    def _merged_parts(self, collection: str, record_id: str, row: RelatedRow) -> tuple[bytes, ...]:
         encoder = self._of_selected if collection in self._expansion.selected else self._of_whole
         merged = merged_of_related(row, self._actor, collection)
         related = self._expansion.from_included.get((collection, record_id))
         message = encoder.encode(merged) + related_bytes(related)
-        self.parts += self._field, varint(len(message)), message
+        return self._field, varint(len(message)), message
 
 
 class _PlainRecords:

@@ -20,6 +20,7 @@ from sqlalchemy import (
     ColumnElement,
     DateTime,
     FromClause,
+    Integer,
     LargeBinary,
     Table,
     Text,
@@ -69,10 +70,10 @@ class Pairs(StrEnum):
 
 @lru_cache
 def pairs_of(related: Pairs) -> CTE:
-    """Return the pairs of a relation: target, record_id and is_draft."""
+    """Return the pairs of a relation: number (of the target), record_id and is_draft."""
     pairs = text(fragment("relations", related))
     optional: list[BindParameter[Any]] = [bindparam(name, required=False) for name in pairs.compile().params]
-    columns = column("target", Text()), column("record_id", Text()), column("is_draft", Boolean())
+    columns = column("number", Integer()), column("record_id", Text()), column("is_draft", Boolean())
     return pairs.bindparams(*optional).columns(*columns).cte("pairs")
 
 

@@ -19,7 +19,7 @@ from ..collections.cache import CollectionSpecs
 from ..database import Database
 from ..lists.branches import ListQueryKey, Pairs
 from .ids import related_ids
-from .related_rows import CONTENT, ID, PAIRS, RelatedRow, content_bytes, place_of, related_statement
+from .related_rows import CONTENT, ID, NUMBERS, RELATED_IDS, RelatedRow, content_bytes, place_of, related_statement
 from .selected_keys import key_values, keys_by_collection, storable
 from .steps import Step, steps_of
 
@@ -141,20 +141,21 @@ class _Reader:
         targets, limit = [source[0] for source in sources], self._query.limit
         fetched = await self._fetch(relation, pairs, targets)
         rows: Rows = {row[ID]: row for row in fetched}
-        found: dict[str, list[str]] = {target: [] for target in targets}
+        found: list[list[str]] = [[] for _ in targets]
         if fetched:
-            for target, record_id in zip(*fetched[0][PAIRS], strict=True):
+            for number, record_id in zip(fetched[0][NUMBERS], fetched[0][RELATED_IDS], strict=True):
                 if record_id in rows:
-                    found[target].append(record_id)
-        for ids in found.values():
+                    found[number - 1].append(record_id)
+        for ids in found:
             if relation.direction is Direction.CHILDREN:
                 ids.sort(key=lambda each: _position(rows[each]))
             else:
                 ids.sort()
-        if any(len(ids) > limit for ids in found.values()):
-            rows = {each: rows[each] for ids in found.values() for each in ids[:limit]}
+        if any(len(ids) > limit for ids in found):
+            rows = {each: rows[each] for ids in found for each in ids[:limit]}
         self._include(relation, rows)
-        return {target: Related(relation.target, ids[:limit], len(ids) > limit) for target, ids in found.items()}
+        related = [Related(relation.target, ids[:limit], len(ids) > limit) for ids in found]
+        return dict(zip(targets, related, strict=True))
 
     async def _fetch(self, relation: Relation, pairs: Pairs, targets: Sequence[str]) -> Sequence[RelatedRow]:
         """Return the rows of the related records of some targets.

@@ -24,11 +24,11 @@ from ..statements import Statement, compiled
 
 # Columns of a row, by their index. The content is encoded as UTF-8. WRITES has the version, the times and the users of
 # the record in binary form (see _WRITES), which the records of one write share. PLACE has parent_id, position and
-# deleted_at, DRAFT all columns of a draft; they are NULL if there is nothing to tell. PAIRS has the pairs of the
-# relation, in the first row only.
+# deleted_at, DRAFT all columns of a draft; they are NULL if there is nothing to tell. NUMBERS and RELATED_IDS have the
+# pairs of the relation, numbers of targets from 1 and ids of records, in the first row only.
 RelatedRow: TypeAlias = Sequence[Any]
 _COLUMNS = ("record_id", "content", "writes", "place", "draft")
-ID, CONTENT, WRITES, PLACE, DRAFT, PAIRS = range(len(_COLUMNS) + 1)
+ID, CONTENT, WRITES, PLACE, DRAFT, NUMBERS, RELATED_IDS = range(len(_COLUMNS) + 2)
 
 _DRAFT = ("draft_kind", "draft_version", "draft_updated_at", "session_id", "change_reason")
 _WRITES = Struct(">q8s8sI")  # version, created_at, updated_at, bytes of created_by; then created_by and updated_by
@@ -50,15 +50,14 @@ def related_statement(shape: ListQueryKey) -> tuple[Statement, Mapping[str, obje
     size = func.octet_length(found.c.content)
     before = func.sum(size).over(rows=(None, 0)) - size
     page = select(found, before.label("bytes_before")).subquery("page")
+    columns: list[Any] = [page.c[name] for name in _COLUMNS]
     # Named records have no pairs, because the caller knows their ids. A join might compare all rows with all pairs.
-    pairs: Any = literal_column("NULL")
     if shape.related is not None and shape.related is not Pairs.NAMED:
-        c = pairs_of(shape.related).c
-        all_pairs = select(func.row(func.array_agg(c.target), func.array_agg(c.record_id))).scalar_subquery()
-        pairs = case((page.c.bytes_before == literal_column("0"), all_pairs))
-    columns = [page.c[name] for name in _COLUMNS]
+        is_first = page.c.bytes_before == literal_column("0")
+        for column in (pairs_of(shape.related).c.number, pairs_of(shape.related).c.record_id):
+            columns.append(case((is_first, select(func.array_agg(column)).scalar_subquery())))
     is_returned = page.c.bytes_before <= bound("max_bytes", type_=BigInteger())
-    return compiled("get_related", select(*columns, pairs.label("pairs")).where(is_returned))
+    return compiled("get_related", select(*columns).where(is_returned))
 
 
 def _rows(branch: Branch, *, is_draft: bool) -> Any:

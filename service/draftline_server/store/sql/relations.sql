@@ -1,6 +1,7 @@
--- The records to which relations lead, as pairs of the id that a relation starts from (target) and the record's id. Drafts of
--- the caller count as in merged lists: `with_drafts`, `session_id` (empty: of all sessions) and `show_deleted`. For each
--- target the first `related_limit` records are returned. `is_draft`: the caller's draft of the record counts, not the record.
+-- The records to which relations lead, as pairs of a target, the id that a relation starts from, by its number from 1, and of
+-- a record's id. Drafts of the caller count as in merged lists: `with_drafts`, `session_id` (empty: of all sessions) and
+-- `show_deleted`. For each target the first `related_limit` records are returned. `is_draft`: the caller's draft of the record
+-- counts, not the record.
 
 -- fragment: has_drafts
 -- The caller has any draft in the collection: without one, no record is looked up among them. Comparisons of rows are served
@@ -59,15 +60,15 @@ UNION ALL
 
 -- fragment: named
 -- The records with the ids `targets`; whether they exist is not known yet.
-SELECT e.record_id AS target, e.record_id, (
+SELECT NULL::int AS number, e.record_id, (
     -- include: relations.has_own_draft
     ) AS is_draft
 FROM unnest(CAST(:targets AS text[])) AS e (record_id)
 
 -- fragment: inverse
 -- The records whose field names a target, sorted by id.
-SELECT t.target, k.record_id, k.is_draft
-FROM unnest(CAST(:targets AS text[])) AS t (target)
+SELECT t.number::int, k.record_id, k.is_draft
+FROM unnest(CAST(:targets AS text[])) WITH ORDINALITY AS t (target, number)
 CROSS JOIN LATERAL (
     SELECT u.record_id, u.is_draft
     FROM (
@@ -88,8 +89,8 @@ WITH deleted AS MATERIALIZED (
       -- include: relations.has_own_draft
       )
 )
-SELECT t.target, k.record_id, k.is_draft
-FROM unnest(CAST(:targets AS text[])) AS t (target)
+SELECT t.number::int, k.record_id, k.is_draft
+FROM unnest(CAST(:targets AS text[])) WITH ORDINALITY AS t (target, number)
 CROSS JOIN LATERAL (
     SELECT u.record_id, u.is_draft
     FROM (
@@ -119,8 +120,8 @@ WITH drafted AS MATERIALIZED (
     WHERE
       -- include: relations.own_draft
 )
-SELECT t.target, k.record_id, k.is_draft
-FROM unnest(CAST(:targets AS text[])) AS t (target)
+SELECT t.number::int, k.record_id, k.is_draft
+FROM unnest(CAST(:targets AS text[])) WITH ORDINALITY AS t (target, number)
 CROSS JOIN LATERAL (
     SELECT u.record_id, u.is_draft
     FROM (
