@@ -31,7 +31,9 @@ _COLUMNS = ("record_id", "content", "writes", "place", "draft")
 ID, CONTENT, WRITES, PLACE, DRAFT, NUMBERS, RELATED_IDS = range(len(_COLUMNS) + 2)
 
 _DRAFT = ("draft_kind", "draft_version", "draft_updated_at", "session_id", "change_reason")
-_WRITES = Struct(">q8s8sI")  # version, created_at, updated_at, bytes of created_by; then created_by and updated_by
+_WRITES = Struct(
+    ">q8s8s"
+)  # version, created_at, updated_at; then created_by, a zero and updated_by, as no text has zeros
 _NO_PLACE = (None, None, None)
 
 
@@ -76,7 +78,7 @@ def _writes(c: Any) -> Any:
     """Return the column that `_WRITES` unpacks."""
     parts: list[Any] = [
         func.int8send(c.version), func.timestamptz_send(c.created_at), func.timestamptz_send(c.updated_at),
-        func.int4send(func.octet_length(c.created_by)), func.textsend(c.created_by), func.textsend(c.updated_by),
+        func.textsend(c.created_by), literal_column(r"'\x00'::bytea"), func.textsend(c.updated_by),
     ]  # fmt: skip
     return reduce(lambda joined, part: joined.concat(part), parts)
 
@@ -124,6 +126,6 @@ def _record_of(row: RelatedRow, collection: str) -> Record:
 
 def unpacked_writes(writes: bytes) -> tuple[int, datetime, str, datetime, str]:
     """Return version, created_at, created_by, updated_at and updated_by."""
-    version, created_at, updated_at, size = _WRITES.unpack_from(writes)
-    users = writes[_WRITES.size :]
-    return version, time_of(created_at), users[:size].decode(), time_of(updated_at), users[size:].decode()
+    version, created_at, updated_at = _WRITES.unpack_from(writes)
+    created_by, updated_by = writes[_WRITES.size :].decode().split("\0")
+    return version, time_of(created_at), created_by, time_of(updated_at), updated_by
