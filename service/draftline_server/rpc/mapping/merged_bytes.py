@@ -8,12 +8,13 @@ bytes follow; parsers merge both.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
 from draftline.v1 import draft_pb2, types_pb2
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from ...domain.drafts import MergedRecord
 from ...domain.records import Actor, Record
@@ -21,13 +22,17 @@ from ...domain.sync import SyncState
 from ...store.relations.expansions import Related
 from .documents import selected_text
 from .drafts import fill_merged_state
-from .records import Presentation, fill_record, to_timestamp
+from .records import Presentation, fill_record
 from .sync import STATES
 
 BYTES, VARINT = 2, 0  # wire types
+_EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 
 
 def _encode_varint(number: int) -> bytes:
+    if 1 << 28 <= number < 1 << 35:  # such as the seconds of a time
+        groups = number & 127 | 128, number >> 7 & 127 | 128, number >> 14 & 127 | 128, number >> 21 & 127 | 128
+        return bytes((*groups, number >> 28))
     number &= (1 << 64) - 1  # a negative int64 has ten bytes
     encoded = bytearray()
     while number > 0x7F:
@@ -57,6 +62,7 @@ _CREATED, _CREATED_BY = tag(types_pb2.Record, "create_time"), tag(types_pb2.Reco
 _UPDATED, _UPDATED_BY = tag(types_pb2.Record, "update_time"), tag(types_pb2.Record, "updated_by")
 _DELETED = tag(types_pb2.Record, "delete_time")
 _JSON = tag(types_pb2.Document, "json")
+_SECONDS, _NANOS = tag(Timestamp, "seconds", VARINT), tag(Timestamp, "nanos", VARINT)
 RECORD = tag(draft_pb2.MergedRecord, "record")
 PRISTINE = draft_pb2.MergedRecord(state=draft_pb2.RECORD_STATE_PRISTINE).SerializeToString()
 
@@ -91,7 +97,13 @@ class MergedEncoder:
             content = (selected_text(record.content, self._fields) if self._fields else record.content).encode()
             parts += content_head(len(content)), content
         parts += (
-            encoded_writes(record.version, record.created_at, record.created_by, record.updated_at, record.updated_by),
+            encoded_writes(
+                record.version,
+                _since_1970_us(record.created_at),
+                record.created_by,
+                _since_1970_us(record.updated_at),
+                record.updated_by,
+            ),
             encoded_place(record.parent_id, record.position, record.deleted_at),
         )
         return b"".join(parts)
@@ -118,9 +130,15 @@ def content_head(length: int) -> bytes:
     return b"".join((_CONTENT, varint(1 + len(size) + length), _JSON, size))
 
 
-def encoded_writes(version: int, created_at: datetime, created_by: str, updated_at: datetime, updated_by: str) -> bytes:
-    """Return the encoding of the version of a record, and of when and by whom it was written."""
-    return (_VERSION + varint(version) if version else b"") + _times(created_at, created_by, updated_at, updated_by)
+def encoded_writes(version: int, created_us: int, created_by: str, updated_us: int, updated_by: str) -> bytes:
+    """Return the encoding of the version of a record, and of when and by whom it was written.
+
+    Times are microseconds since 1970.
+    """
+    return b"".join((
+        _VERSION, varint(version), _CREATED, _time(created_us), _user(_CREATED_BY, created_by), _UPDATED,
+        _time(updated_us), _user(_UPDATED_BY, updated_by),
+    ))  # fmt: skip
 
 
 def encoded_place(parent_id: str | None, position: int | None, deleted_at: datetime | None) -> bytes:
@@ -131,7 +149,7 @@ def encoded_place(parent_id: str | None, position: int | None, deleted_at: datet
     if position is not None:
         parts += _POSITION, varint(position)
     if deleted_at is not None:
-        parts.append(_time(_DELETED, deleted_at))
+        parts += _DELETED, _time(_since_1970_us(deleted_at))
     return b"".join(parts)
 
 
@@ -147,20 +165,21 @@ def _text(text: str) -> bytes:
     return varint(len(value)) + value
 
 
-@lru_cache(maxsize=1024)  # the records of one write share them
-def _times(created_at: datetime, created_by: str, updated_at: datetime, updated_by: str) -> bytes:
-    """Return the encoding of the times of a record, and of the users."""
-    return b"".join((
-        _time(_CREATED, created_at), _user(_CREATED_BY, created_by), _time(_UPDATED, updated_at),
-        _user(_UPDATED_BY, updated_by),
-    ))  # fmt: skip
+def _since_1970_us(time: datetime) -> int:
+    return (time - _EPOCH) // _MICROSECOND
 
 
-def _time(field: bytes, time: datetime) -> bytes:
-    value = to_timestamp(time).SerializeToString()
-    return field + varint(len(value)) + value
+@lru_cache(maxsize=1024)  # the records of one write share its time
+def _time(since_1970_us: int) -> bytes:
+    """Return the encoding of a Timestamp with its size."""
+    seconds, microseconds = divmod(since_1970_us, 1_000_000)
+    value = _SECONDS + varint(seconds)
+    if microseconds:
+        value += _NANOS + varint(microseconds * 1_000)
+    return varint(len(value)) + value
 
 
+@lru_cache(maxsize=1024)
 def _user(field: bytes, user: str) -> bytes:
     return field + _text(user) if user else b""
 

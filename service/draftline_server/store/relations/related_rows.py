@@ -6,7 +6,7 @@ There may be thousands of them, so a row has few columns, and is not converted u
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache, reduce
 from struct import Struct
 from typing import Any, TypeAlias
@@ -17,7 +17,6 @@ from ...domain.drafts import DraftKind, MergedRecord
 from ...domain.records import Actor, Record
 from ..drafts import conflicts_of
 from ..lists.branches import Branch, ListQueryKey, Pairs, branches_of, pairs_of
-from ..lists.merged import time_of
 from ..lists.order import bound
 from ..lists.query import draft_changes
 from ..statements import Statement, compiled
@@ -31,9 +30,9 @@ _COLUMNS = ("record_id", "content", "writes", "place", "draft")
 ID, CONTENT, WRITES, PLACE, DRAFT, NUMBERS, RELATED_IDS = range(len(_COLUMNS) + 2)
 
 _DRAFT = ("draft_kind", "draft_version", "draft_updated_at", "session_id", "change_reason")
-_WRITES = Struct(
-    ">q8s8s"
-)  # version, created_at, updated_at; then created_by, a zero and updated_by, as no text has zeros
+# version, created_at, updated_at; then created_by, a zero and updated_by, as no text has zeros
+_WRITES = Struct(">qqq")
+_EPOCH, _UNTIL_2000_US = datetime(1970, 1, 1, tzinfo=UTC), 946_684_800_000_000  # PostgreSQL's times begin in 2000
 _NO_PLACE = (None, None, None)
 
 
@@ -116,7 +115,8 @@ def merged_of_related(row: RelatedRow, actor: Actor, collection: str) -> MergedR
 
 
 def _record_of(row: RelatedRow, collection: str) -> Record:
-    version, created_at, created_by, updated_at, updated_by = unpacked_writes(row[WRITES])
+    version, created_us, created_by, updated_us, updated_by = unpacked_writes(row[WRITES])
+    created_at, updated_at = (_EPOCH + timedelta(microseconds=each) for each in (created_us, updated_us))
     parent_id, position, deleted_at = place_of(row)
     return Record(
         collection, row[ID], row[CONTENT].decode(), version, parent_id, position, created_at, created_by, updated_at,
@@ -124,8 +124,8 @@ def _record_of(row: RelatedRow, collection: str) -> Record:
     )  # fmt: skip
 
 
-def unpacked_writes(writes: bytes) -> tuple[int, datetime, str, datetime, str]:
-    """Return version, created_at, created_by, updated_at and updated_by."""
-    version, created_at, updated_at = _WRITES.unpack_from(writes)
+def unpacked_writes(writes: bytes) -> tuple[int, int, str, int, str]:
+    """Return version, created_at, created_by, updated_at and updated_by, the times as microseconds since 1970."""
+    version, created_us, updated_us = _WRITES.unpack_from(writes)
     created_by, updated_by = writes[_WRITES.size :].decode().split("\0")
-    return version, time_of(created_at), created_by, time_of(updated_at), updated_by
+    return version, created_us + _UNTIL_2000_US, created_by, updated_us + _UNTIL_2000_US, updated_by
