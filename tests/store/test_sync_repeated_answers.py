@@ -84,3 +84,21 @@ async def test_second_remote_record_of_a_reference_hides_no_change_of_the_first(
     await world.pull(snapshot=True)
     assert "DUPLICATE" in [event["kind"] for event in await world.events()]
     assert await world.value("p") == {"n": 2}
+
+
+async def test_second_remote_record_is_reported_whatever_its_version(world: SyncWorld) -> None:
+    """Report a remote record that was found later than another one of its id or reference, and has an older version."""
+    await world.bind()
+    await world.create("p", {"n": 1})
+    await world.push()
+    (remote_id,) = world.system.live()
+    world.system.edit(remote_id, n=2)
+    await world.pull()
+    world.system.insert({"n": 9}, "p")  # its version is 1
+    await world.pull()
+    assert [event["message"] for event in await world.events() if event["kind"] == "DUPLICATE"] == [
+        f"the record is linked to {remote_id}; the upstream also refers to it by p"
+    ]
+    state = await world.state("p")
+    assert (state["recheck"], state["next_at"]) == (None, None)
+    assert await world.value("p") == {"n": 2}

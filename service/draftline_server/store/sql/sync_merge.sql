@@ -97,7 +97,7 @@ incoming AS MATERIALIZED (
     SELECT i.*, CASE
         WHEN i.known_at > CAST(:mark AS bigint) THEN 'NEWER_KNOWN'
         WHEN i.attempt_id IS NOT NULL AND i.recheck IS DISTINCT FROM 'ATTEMPT' THEN 'ATTEMPT_OUT'
-        WHEN CAST(:is_ordered AS boolean) AND i.was_there AND NOT i.is_deleted
+        WHEN CAST(:is_ordered AS boolean) AND i.was_there AND NOT i.is_deleted AND i.remote_id = i.known_remote_id
             AND draftline.sync_is_older(i.remote_version, i.known_version) THEN 'WENT_BACK'
     END AS deferral
     FROM incoming AS i
