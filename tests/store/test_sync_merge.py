@@ -11,6 +11,8 @@ from typing import Any
 
 import asyncpg
 import pytest
+from draftline.upstreams import RemoteRecord
+from draftline_server.domain.content import Limits
 from draftline_server.domain.drafts import ChangeByDelta, DraftEdit, edit_of_delta
 from draftline_server.domain.edits import Strategy
 from draftline_server.domain.sync import (
@@ -25,6 +27,7 @@ from draftline_server.domain.sync import (
     Verdict,
 )
 from draftline_server.store.database import Database
+from draftline_server.sync.conversion import to_answer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.soak_scale import IS_SOAK, examples
@@ -238,9 +241,47 @@ async def test_content_that_is_not_allowed_here_is_refused_alone(world: SyncWorl
     results = await world.merge(answer("good", {"x": 1}, 1), answer("bad", {"x": "text"}, 1))
     assert {each.record_id: each.verdict for each in results} == {"bad": Verdict.REFUSE, "good": Verdict.CREATE}
     state = await world.state("bad")
-    assert (state["state"], json.loads(state["error_text"])["reason"]) == ("FAILED", "INVALID_UPSTREAM")
+    message = "the merged content violates the collection's JSON Schema"
+    assert (state["state"], json.loads(state["error_text"])) == (
+        "FAILED", {"reason": "INVALID_UPSTREAM", "message": message, "field": "/x"}
+    )  # fmt: skip
     await world.merge(answer("bad", {"x": 2}, 2))
     assert await world.value("bad") == {"x": 2}
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str, str | None]] = {
+    "below a value": (
+        {"o": {"p": {"q": 1}}}, "the value here is not an object, so a mapped field below it cannot be stored; "
+        "make it an object, or remove it", "/o/p",
+    ),
+    "type": ({"day": "soon"}, "the field is declared as date and refuses other values", "/day"),
+    "indexed text": ({"name": "x" * 801}, "the text is indexed and must be at most 800 bytes", "/name"),
+    "size": ({"a": "x" * 10_000}, "the merged content must have at most 5000 bytes of JSON text", None),
+    "depth": ({"a": {"b": {"c": {"d": {"e": {}}}}}}, "the merged content must have at most 5 levels of nesting", None),
+    "values": ({"a": [0] * 60}, "the merged content must have at most 50 values", None),
+    "unstorable": (
+        {"a": "\0"}, "a value cannot be stored here, such as a NUL in a text or a number of more than 1,000 digits",
+        None,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+async def test_refused_answer_says_what_is_not_allowed(world: SyncWorld, case: str) -> None:
+    """Name the field of the system that cannot be stored here, and say why, in the state and in the event."""
+    document, message, field = REFUSED[case]
+    fields = [{"path": ["day"], "type": "DATE"}, {"path": ["name"], "type": "TEXT"}]
+    await world.declare(fields=json.dumps(fields), indexed_text=json.dumps([fields[0], ["name"]]))
+    names: list[tuple[str, ...]] = [("a",), ("name",), ("day",), ("o", "p", "q")]
+    world.bound = BoundCollection(COLLECTION, fields=tuple(map(MappedField, names)))
+    world.worker._merges._limits = Limits(max_bytes=5_000, max_depth=5, max_nodes=50)
+    await world.create("r", {"o": {"p": "text"}})
+    await world.merge(to_answer(RemoteRecord(remote_id="r", document=document)))
+    state = await world.state("r")
+    assert (state["state"], json.loads(state["error_text"])) == (
+        "FAILED", {"reason": "INVALID_UPSTREAM", "message": message, "field": field}
+    )  # fmt: skip
+    assert [(each["kind"], each["message"]) for each in await world.events()] == [("PULL_REFUSED", message)]
 
 
 async def test_answer_of_a_read_that_began_too_early_is_left(world: SyncWorld) -> None:

@@ -172,7 +172,16 @@ incoming AS MATERIALIZED (
 ), checked AS (
     SELECT p.*, CASE
         WHEN p.chosen NOT IN ('MERGE', 'CREATE', 'UNDELETE') OR p.placed_content = p.content AND p.is_live THEN NULL
-        WHEN p.placed_content IS NULL THEN '{"reason": "FIELD_BLOCKED"}'
+        WHEN p.placed_content IS NULL THEN jsonb_build_object('reason', 'FIELD_BLOCKED', 'path', (
+            -- The first value here that is above a mapped field and not an object.
+            SELECT draftline.pointer(f.path[1:n.size])
+            FROM jsonb_array_elements(CAST(:fields AS jsonb)) WITH ORDINALITY AS e (field, index)
+            CROSS JOIN LATERAL (SELECT ARRAY(SELECT jsonb_array_elements_text(e.field -> 'path')) AS path) AS f
+            CROSS JOIN LATERAL generate_series(1, cardinality(f.path) - 1) AS n (size)
+            WHERE jsonb_typeof(draftline.member_at(p.content, f.path[1:n.size])) <> 'object'
+              AND draftline.member_at(coalesce((p.merge).value, p.document), f.path) IS NOT NULL
+            ORDER BY e.index, n.size
+            LIMIT 1))
         ELSE draftline.content_failure(p.placed_content, coalesce(c.indexed_text, '[]'), :max_bytes, :max_depth,
             :max_indexed_text_bytes, :max_nodes) END AS problem,
         coalesce(c.history, 'VALUES') AS history
@@ -185,7 +194,19 @@ incoming AS MATERIALIZED (
              WHEN k.chosen IN ('CREATE', 'UNDELETE', 'DELETE') THEN k.chosen
              WHEN k.chosen = 'MERGE' AND k.placed_content <> k.content THEN 'UPDATE' END AS kind,
         CASE WHEN k.chosen = 'MERGE' THEN draftline.sync_outgoing((k.merge).value, (k.merge).base, CAST(:fields AS jsonb))
-            IS DISTINCT FROM (k.merge).base END AS is_pending
+            IS DISTINCT FROM (k.merge).base END AS is_pending,
+        coalesce(k.failure, k.problem) AS cause,
+        coalesce(k.failure ->> 'message', CASE k.problem ->> 'reason'
+            WHEN 'FIELD_BLOCKED' THEN 'the value here is not an object, so a mapped field below it cannot be stored; '
+                'make it an object, or remove it'
+            WHEN 'TYPE_MISMATCH' THEN 'the field is declared as ' || lower(k.problem ->> 'type') || ' and refuses other values'
+            WHEN 'INDEXED_TEXT_TOO_LONG'
+                THEN 'the text is indexed and must be at most ' || (k.problem ->> 'limit') || ' bytes'
+            WHEN 'NUMBER_TOO_LONG'
+                THEN 'numbers must have at most ' || (k.problem ->> 'limit') || ' digits before and after the point'
+            WHEN 'DOCUMENT_TOO_LARGE' THEN 'the merged content must have at most ' || (k.problem ->> 'limit')
+                || CASE k.problem ->> 'what' WHEN 'size' THEN ' bytes of JSON text' WHEN 'depth' THEN ' levels of nesting'
+                    ELSE ' values' END END) AS explanation
     FROM checked AS k
 ), planned AS MATERIALIZED (
     SELECT j.*, CASE j.verdict
@@ -308,7 +329,7 @@ WITH
         p.new_state,
         CASE WHEN p.verdict IN ('DEFER', 'REFUSE') THEN p.old_conflicts ELSE p.new_conflicts END,
         CASE WHEN p.verdict = 'REFUSE' THEN jsonb_build_object('reason', 'INVALID_UPSTREAM', 'message',
-                coalesce(p.failure, p.problem) ->> 'reason', 'field', coalesce(p.failure, p.problem) -> 'path')
+                p.explanation, 'field', p.cause -> 'path')
              WHEN p.verdict = 'DEFER' OR p.new_state = 'FAILED' THEN p.error END,
         CASE WHEN p.verdict = 'DEFER' OR p.new_state = 'FAILED' THEN p.tries ELSE 0 END,
         CASE WHEN p.verdict = 'DEFER' AND p.attempt_id IS NOT NULL AND p.recheck IS DISTINCT FROM 'ATTEMPT' THEN p.next_at
@@ -344,8 +365,7 @@ WITH
         UNION ALL
         SELECT p.record_id, 'OVERRULED', NULL, NULL, p.overruled FROM planned AS p WHERE p.overruled <> '[]'
         UNION ALL
-        SELECT p.record_id, 'PULL_REFUSED', 'INVALID_UPSTREAM', coalesce(p.failure, p.problem) ->> 'reason',
-            coalesce(p.failure, p.problem)
+        SELECT p.record_id, 'PULL_REFUSED', 'INVALID_UPSTREAM', p.explanation, p.cause
         FROM planned AS p WHERE p.verdict = 'REFUSE'
         UNION ALL
         SELECT p.record_id, 'DUPLICATE', 'REMOTE_ID_TAKEN', 'the record is linked to ' || p.known_remote_id

@@ -8,6 +8,7 @@ Invariants:
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
@@ -34,7 +35,10 @@ MARK = load("sync_config")["next_mark"]
 NO_FENCE = None  # the mark of a merge without a request
 MAX_RACES = 5
 GONE = (Verdict.DELETE, Verdict.GONE, Verdict.RECREATE, Verdict.IGNORE)  # the upstream does not hold the remote id
-UNSTORABLE, VIOLATION = '{"reason": "INVALID_DOCUMENT"}', '{"reason": "SCHEMA_VIOLATION"}'
+UNSTORABLE = json.dumps({
+    "reason": "INVALID_DOCUMENT",
+    "message": "a value cannot be stored here, such as a NUL in a text or a number of more than 1,000 digits",
+})  # fmt: skip
 T = TypeVar("T")
 
 
@@ -224,7 +228,15 @@ class Merges:
         rows = await transaction.fetch(SQL["preview"], dict(values))
         contents = [(collection, row["content"] or "{}", row["record_id"]) for row in rows]
         found = await self._specs.violations(self.tenant_id, contents)
-        refused = {row["record_id"] for row, error in zip(rows, found, strict=True) if error is not None}
-        return [
-            UNSTORABLE if not each.is_storable else VIOLATION if each.record_id in refused else None for each in ordered
-        ]
+        refused = {
+            row["record_id"]: _violation(str(error.metadata.get("path", "")))
+            for row, error in zip(rows, found, strict=True)
+            if error is not None
+        }
+        return [UNSTORABLE if not each.is_storable else refused.get(each.record_id) for each in ordered]
+
+
+def _violation(path: str) -> str:
+    """Return the failure of a content that violates the JSON Schema, without its value."""
+    message = "the merged content violates the collection's JSON Schema"
+    return json.dumps({"reason": "SCHEMA_VIOLATION", "message": message, "path": path})
