@@ -19,6 +19,7 @@ from ..observability import logs
 from ..settings import DEFAULT_FILE, Settings, SettingsFileError, renamed_settings, sources_of, unknown_settings
 from ..settings.problems import problems_of
 from ..store.rejections import fix_of_sqlstate
+from .terminal_text import ResultConsole, visible
 
 EXPECTED = (OperatorError, EmbeddedPostgresError, OSError, ValueError, TypeError)
 DOCTOR, SERVE = "doctor", "serve"
@@ -38,8 +39,11 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, 
 
 
 def result_console() -> Console:
-    """Return a console for standard output, without markup. It is 1,000 columns wide if that is not a terminal."""
-    console = Console(markup=False, emoji=False)
+    """Return a console for standard output, without markup and control characters.
+
+    It is 1,000 columns wide if that is not a terminal.
+    """
+    console = ResultConsole(markup=False, emoji=False)
     if not console.is_terminal:
         console.width = 1000
     return console
@@ -183,8 +187,8 @@ def _problem_of_call(error: Exception) -> click.ClickException | None:
     from draftline import DraftlineError, UnavailableError  # noqa: PLC0415  slow, and not needed to serve
 
     if isinstance(error, UnavailableError):  # with a reason, it is the service that answered
-        return NotReachedError(str(error) if error.reason else NO_SERVICE.format(message=error))
-    return click.ClickException(str(error)) if isinstance(error, DraftlineError) else None
+        return NotReachedError(visible(str(error)) if error.reason else NO_SERVICE.format(message=error))
+    return click.ClickException(visible(str(error))) if isinstance(error, DraftlineError) else None
 
 
 def _problem_of_statement(error: Exception) -> click.ClickException | None:

@@ -14,6 +14,7 @@ from ..contracts.generation import BY_SUFFIX, ContractKind, contract, difference
 from ..contracts.naming import class_name as checked_name
 from .app import reporting
 from .client import with_client
+from .terminal_text import visible
 
 MAX_BROKEN = 100  # records that --verify prints
 
@@ -85,7 +86,7 @@ def _verify(client: Client, spec: Collection) -> None:
         broken += bool(problems)
         if problems and broken <= MAX_BROKEN:
             for problem in problems:
-                click.echo(f"{each.record_id}: {_pointer(problem)}: {problem.message}", err=True)
+                click.echo(visible(f"{each.record_id}: {_pointer(problem)}: {problem.message}"), err=True)
     if broken:
         raise click.ClickException(f"{broken:,} of {count:,} records break the contract")
     click.echo(f"All {count:,} records satisfy the contract.", err=True)

@@ -14,6 +14,7 @@ from draftline.documents import decode
 
 from .app import json_option, reporting
 from .client import with_client
+from .terminal_text import visible
 
 SHOWN = 5  # ids in a preview
 
@@ -127,6 +128,6 @@ def _report(done: MatchResult, verb: str, *, as_json: bool) -> None:
             f"{len(done.failures):,} failed"
         )
     for failure in done.failures:
-        click.echo(f"Error: {failure.record_id}: {failure.error}", err=True)
+        click.echo(visible(f"Error: {failure.record_id}: {failure.error}"), err=True)
     if done.failures:
         raise click.exceptions.Exit(1)

@@ -29,6 +29,7 @@ from ..record_files.readers import RecordFileError
 from .app import json_option, reporting
 from .client import with_client
 from .file_progress import with_progress
+from .terminal_text import visible
 
 MAX_SHOWN = 100  # failures that are printed; all are counted and written to the file of failures
 # Errors that every further patch would have too.
@@ -115,7 +116,7 @@ class PatchRun:
                 self.stopped_by = self.stopped_by or failure.error
             if not repeats and len(self.shown) < MAX_SHOWN:
                 self.shown.append(failure)
-                click.echo(str(failure), err=True)
+                click.echo(visible(str(failure)), err=True)
             if self._file is not None:
                 self._file.write(self._line_to_repeat(failure) + "\n")
 

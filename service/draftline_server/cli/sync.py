@@ -19,6 +19,7 @@ from .app import json_option, reporting, result_console
 from .client import with_client
 from .database_url import database_url
 from .sync_previews import print_previews
+from .terminal_text import visible
 
 
 @click.group("sync", invoke_without_command=True)
@@ -69,7 +70,7 @@ def status_command(client: Client, *, upstream: str | None, commit_id: str | Non
     else:
         _print(status)
     if suspended and not as_json:
-        click.echo(f"suspended: {suspended}", err=True)
+        click.echo(visible(f"suspended: {suspended}"), err=True)
     if status.failed or status.conflicts or suspended:
         raise SystemExit(1)
 
