@@ -456,3 +456,12 @@ def test_role_that_may_not_create_databases_is_pointed_to_into(url: str, postgre
         assert "may not create databases: ALTER ROLE ... CREATEDB, or pass --into" in refused.stderr
     finally:
         run_sql(postgres_url, f"DROP ROLE {role}")
+
+
+@pytest.mark.parametrize("mode", ["--rehearse", "--drop-copies"])
+@pytest.mark.parametrize("into", ["mysql://x", "postgresql://nobody@127.0.0.1:1/x"], ids=["scheme", "address"])
+def test_error_of_the_database_of_into_names_into(url: str, mode: str, into: str) -> None:
+    """Name the option that is to be corrected, not the setting of the database that was reached."""
+    refused = invoked("migrate", mode, "--into", into, database_url=url)
+    assert refused.returncode == 3
+    assert ("--into" in refused.stderr, "DRAFTLINE_DATABASE_URL" in refused.stderr) == (True, False), refused.stderr

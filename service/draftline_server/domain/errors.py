@@ -70,6 +70,7 @@ class OutOfReachError(OperatorError):
     def __init__(self, message: str, fix: str = "run `draftline doctor` to find out why", url: str = "") -> None:
         super().__init__(message)
         self.fix = fix
+        self.url = url
         self.advice = f"{fix}; the URL is {url}" if url else fix
 
 

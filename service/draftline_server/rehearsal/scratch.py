@@ -15,12 +15,14 @@ from typing import Any
 import asyncpg
 
 from ..store.advisory_locks import AdvisoryLock
+from ..store.connect_errors import from_option
 from ..store.poolers import is_pooled
 from .progress import Progress
 from .sessions import CONNECT_S, RehearsalError, fetch, fetch_row, literal, on_database, quoted, session
 
 UNFINISHED = "the unfinished copy of a rehearsal by draftline migrate --rehearse"
 KEPT = "the kept copy of a rehearsal by draftline migrate --rehearse"
+INTO = "--into"
 
 
 @dataclass(slots=True)
@@ -102,7 +104,8 @@ async def _drop(connection: Any, name: str) -> None:
 @asynccontextmanager
 async def scratch_in(url: str, progress: Progress) -> AsyncIterator[Scratch]:
     """Use the empty database at `url`, and empty it at the end, unless it is kept."""
-    await is_pooled(url, CONNECT_S)
+    with from_option(INTO):
+        await is_pooled(url, CONNECT_S)
     async with session(url) as connection:
         identity = await fetch_row(connection, "identity")
         name, encoding = identity["database"], identity["encoding"]
@@ -150,14 +153,15 @@ async def _empty(connection: Any) -> None:
 
 async def empty_kept(url: str, progress: Progress) -> list[str]:
     """Empty the database at `url` if it has the copy of a rehearsal. Return its name, or nothing."""
-    async with session(url) as connection, rehearsal_lock(connection):
-        found = await fetch_row(connection, "schema_comment")
-        if found["comment"] not in (KEPT, UNFINISHED):
-            return []
-        name = str((await fetch_row(connection, "identity"))["database"])
-        progress.notice(f"emptying the database {name}, which an earlier rehearsal left")
-        await _empty(connection)
-        return [name]
+    with from_option(INTO):
+        async with session(url) as connection, rehearsal_lock(connection):
+            found = await fetch_row(connection, "schema_comment")
+            if found["comment"] not in (KEPT, UNFINISHED):
+                return []
+            name = str((await fetch_row(connection, "identity"))["database"])
+            progress.notice(f"emptying the database {name}, which an earlier rehearsal left")
+            await _empty(connection)
+            return [name]
 
 
 @asynccontextmanager

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -120,6 +121,16 @@ async def connect(url: str, timeout_s: float, **options: Any) -> Any:
         if problem is None:
             raise
         raise OutOfReachError(f"the database {problem.message}", problem.fix, without_secrets(url)) from error
+
+
+@contextmanager
+def from_option(name: str) -> Iterator[None]:
+    """Have the errors of attempts in the block name the option that gave the URL, instead of the setting."""
+    try:
+        yield
+    except OutOfReachError as error:
+        message, fix = (text.replace("DRAFTLINE_DATABASE_URL", name) for text in (str(error), error.fix))
+        raise OutOfReachError(message, fix, error.url) from error
 
 
 def without_secrets(url: str) -> str:
