@@ -25,6 +25,7 @@ from draftline_server.partitions.pace import REST, Pace
 from draftline_server.partitions.session import LockError
 from draftline_server.partitions.switch_state import Phase
 from draftline_server.partitions.switchover import PhaseError, Switchover
+from draftline_server.partitions.switchover_reports import sizes
 from draftline_server.store.advisory_locks import AdvisoryLock
 from support.partition_switch import fill, run, start, switchover, verified
 from support.partitioned import plain_only
@@ -574,3 +575,24 @@ def test_pace_rests_longer_while_calls_are_slow() -> None:
     assert pace.rest == 4.0
     pace.adapt(20.0)
     assert pace.rest < 4.0
+
+
+async def test_rows_of_tables_that_were_never_analyzed_are_unknown(postgres_url: str, template: str) -> None:
+    """Report no estimate where PostgreSQL has none, as after a restore, also of partitions."""
+
+    async def rows(connection: asyncpg.Connection) -> int | None:
+        return {row["name"]: row["rows"] for row in await sizes(connection)}["record"]
+
+    with cloned(postgres_url, template) as url:
+        async with switchover(url) as commands:
+            connection = commands.session.connection
+            assert await rows(connection) is None
+            await fill(connection, rows=70)
+            await connection.execute("ANALYZE draftline.record")
+            assert await rows(connection) == 70
+            await connection.execute("CREATE TEMP TABLE kept AS TABLE draftline.record; TRUNCATE draftline.record")
+            await partition_tables(connection, modulus=2)
+            await connection.execute("INSERT INTO draftline.record SELECT * FROM kept")
+            assert await rows(connection) is None
+            await connection.execute("ANALYZE draftline.record")
+            assert await rows(connection) == 70

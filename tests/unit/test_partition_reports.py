@@ -40,3 +40,18 @@ def test_plan_suggests_commands_that_a_shell_takes_as_they_are(
     ]
     assert "  tenant own: 60 records, in its own partitions" in lines
     assert any(line.startswith("A start copies them") for line in lines) == (phase is Phase.NONE and mode is Mode.PLAIN)
+
+
+def test_plan_of_tables_without_an_estimate_names_big_tenants() -> None:
+    """Tell that the rows are not known, as after a restore, rather than that there are none."""
+    report: dict[str, Any] = {
+        "mode": str(Mode.PLAIN), "phase": str(Phase.NONE), "next": "start", "obstacles": [],
+        "tables": [{"name": "record", "is_partitioned": False, "rows": None, "bytes": 1 << 20}],
+        "tenants": [
+            {"tenant_id": name, "records": records, "has_own_partitions": False}
+            for name, records in (("big", 90), ("small", 1))
+        ],
+    }  # fmt: skip
+    lines = plan_text(report).splitlines()
+    assert lines[1] == "  record: plain, rows unknown until ANALYZE, 1.0 MiB"
+    assert [line for line in lines if "Suggested" in line] == ["Suggested: draftline partitions start --tenant=big"]

@@ -17,7 +17,8 @@ OWN_PARTITION = 0.1  # of the records: a tenant with more gets its own partition
 def plan_text(report: Mapping[str, Any]) -> str:
     lines = [f"The tables are {report['mode']}, phase {report['phase']}; next is {report['next']}."]
     lines += _tables(report["tables"])
-    rows = sum(row["rows"] for row in report["tables"] if row["name"] == "record")
+    estimated = sum(row["rows"] or 0 for row in report["tables"] if row["name"] == "record")
+    rows = max(estimated, sum(row["records"] for row in report["tenants"]))
     big = [row for row in report["tenants"] if rows and row["records"] >= OWN_PARTITION * rows]
     for row in big:
         own = ", in its own partitions" if row["has_own_partitions"] else ""
@@ -63,10 +64,15 @@ def status_text(report: Mapping[str, Any]) -> str:
 
 def _tables(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return [
-        f"  {row['name']}: {'partitioned' if row['is_partitioned'] else 'plain'}, about {row['rows']:,} rows, "
+        f"  {row['name']}: {'partitioned' if row['is_partitioned'] else 'plain'}, {rows_text(row['rows'])}, "
         f"{row['bytes'] / MIB:,.1f} MiB"
         for row in rows
     ]
+
+
+def rows_text(rows: int | None) -> str:
+    """Return an estimated number of rows as text."""
+    return "rows unknown until ANALYZE" if rows is None else f"about {rows:,} rows"
 
 
 def verification_text(result: Verification) -> str:

@@ -126,7 +126,7 @@ def run_step(
         switchover = Switchover(session, bars) if bars is not None else Switchover(session)
         await switchover.load()
         if bars is not None:
-            bars.totals = {row["name"]: row["rows"] for row in await sizes(session.connection)}
+            bars.totals = {row["name"]: row["rows"] or 0 for row in await sizes(session.connection)}
         return await step(switchover)
 
     return run_session(settings, run, options, locks=locks)

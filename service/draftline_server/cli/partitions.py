@@ -15,7 +15,7 @@ from ..partitions.switchover import Switchover
 from ..partitions.switchover_reports import plan, status
 from ..settings import Settings
 from .app import json_option, reporting
-from .partition_reports import MIB, plan_text, status_text, verification_text
+from .partition_reports import MIB, plan_text, rows_text, status_text, verification_text
 from .partition_steps import (
     Step,
     StepOptions,
@@ -225,9 +225,7 @@ def cleanup_command(settings: Settings, options: StepOptions, *, yes: bool) -> N
 
 def _confirm(settings: Settings) -> None:
     report, _ = run_step(settings, status, locks=False)
-    rows = [
-        f"{row['name']}: about {row['rows']:,} rows, {row['bytes'] / MIB:,.0f} MiB" for row in report["other_tables"]
-    ]
+    rows = [f"{row['name']}: {rows_text(row['rows'])}, {row['bytes'] / MIB:,.0f} MiB" for row in report["other_tables"]]
     rows += [f"{name}: copy of an interrupted promotion" for name in report["promotion_copies"]]
     is_last = report["phase"] in (Phase.SWITCHED, Phase.DROPPING_OLD)
     if rows:  # without any, the command says so, or drops only constraints

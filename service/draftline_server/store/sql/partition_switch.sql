@@ -50,9 +50,10 @@ SELECT pg_try_advisory_lock(CAST(:tool_lock AS bigint)) AS tool,
     pg_try_advisory_lock_shared(CAST(:migration_lock AS bigint)) AS migration
 
 -- name: table_sizes
--- Return the estimated rows and the bytes of tables, with their indexes and partitions.
+-- Return the estimated rows of tables, and the bytes, with their indexes and partitions. NULL: there is no estimate, because
+-- the table was never analyzed, as after a restore.
 SELECT n.name, c.relkind = 'p' AS is_partitioned,
-    CAST(coalesce(sum(greatest(l.reltuples, 0)), greatest(c.reltuples, 0)) AS bigint) AS rows,
+    CAST(CASE c.relkind WHEN 'p' THEN sum(nullif(l.reltuples, -1)) ELSE nullif(c.reltuples, -1) END AS bigint) AS rows,
     CAST(coalesce(sum(pg_total_relation_size(l.oid)), pg_total_relation_size(c.oid)) AS bigint) AS bytes
 FROM unnest(CAST(:names AS text[])) WITH ORDINALITY AS n (name, rank)
 JOIN pg_class AS c ON c.oid = to_regclass(format('draftline.%I', n.name))
