@@ -65,9 +65,35 @@ FROM (
 ) AS o
 
 -- name: count_states
--- Return how many records of a sync's collections are in each state, and since when the oldest is due.
-SELECT c.collection, n.state, n.count, n.oldest, n.in_doubt, c.pulled_at, c.snapshot_at
+-- Return how many records of a sync's collections are in each state, and since when the oldest is due. `unread`: those that
+-- are due by changes that no worker has read from the log yet, at most of the first :limit of them; every record is
+-- counted once.
+SELECT c.collection, n.state, n.count, n.oldest, n.in_doubt, c.pulled_at, c.snapshot_at, l.unread,
+    greatest(l.unread_since, c.created_at) AS unread_since
 FROM draftline.sync_collection AS c
+JOIN draftline.sync_upstream AS u ON u.tenant_id = c.tenant_id AND u.upstream = c.upstream
+LEFT JOIN LATERAL (
+    SELECT count(*) AS unread, min(e.created_at) AS unread_since
+    FROM (
+        SELECT f.record_id, min(f.created_at) AS created_at
+        FROM (
+            SELECT h.record_id, h.created_at FROM draftline.change AS h
+            WHERE h.tenant_id = :tenant_id AND h.collection = c.collection AND h.kind <> 'DRAFT' AND h.source <> 'SYNC_PULL'
+              AND (h.log_xact, h.change_id) > (u.log_xact, u.change_id)
+            ORDER BY h.log_xact, h.change_id
+            LIMIT :limit) AS f
+        GROUP BY f.record_id) AS e
+    LEFT JOIN LATERAL (
+        SELECT r.version, r.acked_version FROM draftline.record AS r
+        WHERE r.tenant_id = :tenant_id AND r.collection = c.collection AND r.record_id = e.record_id
+        OFFSET 0) AS r ON true
+    LEFT JOIN LATERAL (
+        SELECT s.state, s.is_there FROM draftline.sync_record AS s
+        WHERE s.tenant_id = :tenant_id AND s.collection = c.collection AND s.record_id = e.record_id
+        OFFSET 0) AS s ON true
+    WHERE coalesce(s.state, 'IDLE') = 'IDLE'
+      AND CASE WHEN r.version IS NULL THEN s.is_there ELSE r.version > coalesce(r.acked_version, 0) END
+    ) AS l ON coalesce((u.config ->> 'push')::boolean, true)
 LEFT JOIN LATERAL (
     SELECT s.state, count(*) AS count, min(s.due_since) AS oldest, count(*) FILTER (WHERE s.in_doubt) AS in_doubt
     FROM draftline.sync_record AS s

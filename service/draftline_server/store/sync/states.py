@@ -15,6 +15,7 @@ from ..database import Database
 from ..statements import load
 
 SQL = load("sync_records")
+MAX_UNREAD = 10_000  # changes that no worker has read whose records a status call counts
 STATES: Mapping[SyncState, Sequence[str]] = {
     SyncState.COMMITTED: ["DUE"],
     SyncState.SYNCING: ["SENDING"],
@@ -48,19 +49,23 @@ class SyncStates:
         return CommitCounts(*(await self._database.fetch(SQL["count_commit"], values, idempotent=True))[0])
 
     async def counts(self, tenant_id: str, upstream: str) -> Sequence[CollectionCounts]:
-        values: dict[str, object] = {"tenant_id": tenant_id, "upstream": upstream}
+        """Count the records of each collection of a sync that are not synced. Those that changed wait from then on."""
+        values: dict[str, object] = {"tenant_id": tenant_id, "upstream": upstream, "limit": MAX_UNREAD}
         rows = await self._database.fetch(SQL["count_states"], values, idempotent=True)
         found: dict[str, dict[str, Any]] = {}
         for row in rows:
-            each = found.setdefault(row["collection"], {"in_doubt": 0, "oldest": [], "row": row})
+            unread = [row["unread_since"]] if row["unread"] else []
+            each = found.setdefault(
+                row["collection"], {"in_doubt": 0, "oldest": unread, "unread": row["unread"] or 0, "row": row}
+            )
             if row["state"] is not None:
                 each[row["state"]] = row["count"]
                 each["in_doubt"] += row["in_doubt"]
                 each["oldest"] += [row["oldest"]] if row["oldest"] is not None else []
         return [
             CollectionCounts(
-                name, each.get("DUE", 0), each.get("SENDING", 0), each.get("FAILED", 0), each.get("HELD", 0),
-                each["in_doubt"], min(each["oldest"], default=None), each["row"]["pulled_at"],
+                name, each.get("DUE", 0) + each["unread"], each.get("SENDING", 0), each.get("FAILED", 0),
+                each.get("HELD", 0), each["in_doubt"], min(each["oldest"], default=None), each["row"]["pulled_at"],
                 each["row"]["snapshot_at"],
             )
             for name, each in found.items()
