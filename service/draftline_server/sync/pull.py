@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from array import array
 from bisect import bisect_left
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -18,13 +18,13 @@ from draftline.upstreams import (
     UpstreamError,
 )
 
-from ..domain.sync import Answer, BoundCollection, deletion_limit
+from ..domain.sync import Answer, BoundCollection, MergeResult, deletion_limit
 from ..store.sync.merges import CreationsOutError, Merges, ReadExpiredError
 from ..store.sync.progress import PulledCollection, PullProgress
 from ..store.transaction import Transaction
 from .breaker import asked_s
 from .conversion import is_storable_id, to_answer
-from .push import MAX_LOOKED_UP, Push, SuspendedError, unexpected
+from .push import MAX_LOOKED_UP, WENT_BACK, Push, SuspendedError, unexpected
 from .sending import Link
 
 CHUNK = 1_000  # records that one transaction merges
@@ -85,17 +85,24 @@ class Pull:
         await self._progress.changes_read(bound.collection)
 
     async def snapshot(self, pulled: PulledCollection, capabilities: Capabilities) -> None:
-        """Read all records, merge them, and delete here what does not exist there any more."""
+        """Read all records, merge them, and delete here what does not exist there any more.
+
+        Nothing is deleted if the upstream was restored from a backup, which lacks records without their deletion.
+        """
         bound, seen = pulled.bound, SeenIds()
+        older: dict[str, str] = {}
         start = await self._merges.mark()
         cursor: str | None = None
         try:
             async for page, mark in self._snapshot_pages(bound.collection, capabilities):
-                await self._merge_page(bound, page, mark, capabilities, None)
+                results = await self._merge_page(bound, page, mark, capabilities, None)
+                older |= {each.remote_id: each.record_id for each in results if each.deferral == WENT_BACK}
                 seen.add(each.remote_id for each in page.records)
                 cursor = page.changes_cursor or cursor
         except (CreationsOutError, ReadExpiredError):
             return
+        if older:
+            await self._push.refuse_older(bound, capabilities, dict(list(older.items())[:MAX_LOOKED_UP]))
         await self._delete_missing(pulled, capabilities, seen, start)
         await self._progress.snapshot_read(bound.collection, cursor)
 
@@ -155,8 +162,8 @@ class Pull:
 
     async def _merge_page(
         self, bound: BoundCollection, page: Page, mark: int, capabilities: Capabilities, cursor: str | None
-    ) -> None:
-        """Merge a page in chunks; the cursor is stored in the transaction of the last one."""
+    ) -> Sequence[MergeResult]:
+        """Merge a page in chunks; the cursor is stored in the transaction of the last one. Return the results."""
 
         async def store_cursor(transaction: Transaction) -> None:
             if cursor is not None:
@@ -166,6 +173,7 @@ class Pull:
             raise unexpected(UnstorableIdError(), self._progress.tenant_id, self._progress.upstream)
         answers = [to_answer(each) for each in page.records]
         chunks = [answers[start : start + CHUNK] for start in range(0, len(answers), CHUNK)] or [[]]
+        merged: list[MergeResult] = []
         for number, chunk in enumerate(chunks, 1):
             results = await self._merges.merge(
                 bound,
@@ -176,6 +184,8 @@ class Pull:
                 and_then=store_cursor if number == len(chunks) else None,
             )
             self._link.counters.merged(results)
+            merged += results
+        return merged
 
     async def _delete_missing(
         self, pulled: PulledCollection, capabilities: Capabilities, seen: SeenIds, start: int

@@ -33,6 +33,7 @@ from .own_writes import Path, by_policies, normalised_paths
 from .sending import ABORTED, Link, Sender
 
 MAX_LOOKED_UP = 100  # records of one look-up
+WENT_BACK = "WENT_BACK"  # the upstream has an older version of a record than is known
 COMMIT_WAIT = timedelta(seconds=60)  # until a commit is tried again of which a record cannot be sent
 COMMIT_WAITS = error_json("COMMIT_WAITS", "another record of the commit is refused, in conflict or being read")
 
@@ -172,15 +173,20 @@ class Push:
         if unknown := [record_id for record_id, remote_id in due if not remote_id]:
             await self._attempts.drop_rechecks(bound.collection, unknown)
         if known:
-            results = await self.look_up(bound, capabilities, known)
-            went_back = next((each for each in results if each.deferral == "WENT_BACK"), None)
-            if went_back is not None:
-                raise SuspendedError(
-                    "WENT_BACK",
-                    f"record {went_back.record_id!r} of {bound.collection!r} has an older version at the upstream than "
-                    "before, as after a restore; compare both sides, then resume",
-                )
+            await self.refuse_older(bound, capabilities, known)
         return len(due)
+
+    async def refuse_older(self, bound: BoundCollection, capabilities: Capabilities, known: Mapping[str, str]) -> None:
+        """Read records at the upstream and merge them. Raises SuspendedError if one has an older version there."""
+        results = await self.look_up(bound, capabilities, known)
+        went_back = next((each for each in results if each.deferral == WENT_BACK), None)
+        if went_back is not None:
+            raise SuspendedError(
+                WENT_BACK,
+                f"record {went_back.record_id!r} of {bound.collection!r} has an older version at the upstream than "
+                "before, as after a restore; resume the sync to continue with what it holds now: records that differ "
+                "will be in conflict",
+            )
 
     async def look_up(
         self, bound: BoundCollection, capabilities: Capabilities, known: Mapping[str, str]

@@ -16,9 +16,11 @@ INSERT INTO draftline.sync_upstream AS u (tenant_id, upstream, endpoint, config,
 VALUES (:tenant_id, :upstream, :endpoint, CAST(:config AS jsonb), 1, :now, :now)
 ON CONFLICT (tenant_id, upstream) DO UPDATE
 SET endpoint = excluded.endpoint, version = u.version + 1, updated_at = excluded.updated_at,
-    -- The identity of the database stays, see database_of, and so do the marks of advance_gone.
+    -- The identity of the database stays, see database_of, and so do the marks of advance_gone and accept_older.
     config = excluded.config || CASE WHEN u.config ? 'database' THEN jsonb_build_object('database', u.config -> 'database')
-        ELSE '{}' END || CASE WHEN u.config ? 'gone' THEN jsonb_build_object('gone', u.config -> 'gone') ELSE '{}' END,
+        ELSE '{}' END || CASE WHEN u.config ? 'gone' THEN jsonb_build_object('gone', u.config -> 'gone') ELSE '{}' END
+        || CASE WHEN u.config ? 'restored_mark' THEN jsonb_build_object('restored_mark', u.config -> 'restored_mark')
+        ELSE '{}' END,
     suspended_reason = NULL, suspended_message = NULL, suspended_at = NULL, swept_at = NULL, failures = 0, open_until = NULL
 RETURNING version
 
@@ -137,6 +139,30 @@ SET push_paused = coalesce(CAST(:push AS boolean), push_paused), pull_paused = c
     open_until = CASE WHEN CAST(:resumes AS boolean) THEN NULL ELSE open_until END, updated_at = CAST(:now AS timestamptz)
 WHERE tenant_id = :tenant_id AND upstream = :upstream
 RETURNING upstream
+
+-- name: accept_older
+-- If a sync was stopped because the upstream has older versions than before, let the versions that are known until now not
+-- refuse older ones any more, and have all collections read a snapshot before anything is sent.
+WITH restored AS (
+    UPDATE draftline.sync_upstream AS u
+    SET config = u.config || jsonb_build_object('restored_mark', nextval('draftline.sync_mark')), swept_at = NULL
+    WHERE u.tenant_id = :tenant_id AND u.upstream = :upstream AND u.suspended_reason = 'WENT_BACK'
+    RETURNING u.upstream
+), begun AS (
+    UPDATE draftline.sync_collection AS c SET snapshot_at = NULL, requested = 'SNAPSHOT'
+    FROM restored AS r
+    WHERE c.tenant_id = :tenant_id AND c.upstream = r.upstream
+    RETURNING c.collection
+), sending AS MATERIALIZED (
+    -- They are known to be newer than what is read while their writes are out, but not than the upstream.
+    SELECT s.collection, s.record_id FROM begun AS b
+    JOIN draftline.sync_record AS s ON s.tenant_id = :tenant_id AND s.collection = b.collection AND s.state = 'SENDING'
+    ORDER BY s.collection, s.record_id
+    FOR UPDATE OF s
+)
+UPDATE draftline.sync_record AS s SET remote_version = NULL
+FROM sending AS o
+WHERE s.tenant_id = :tenant_id AND s.collection = o.collection AND s.record_id = o.record_id
 
 -- name: request
 -- Request a pull of the collections of a sync, or that every record is compared. Return the collections.

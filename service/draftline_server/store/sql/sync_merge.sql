@@ -4,11 +4,13 @@
 
 -- name: resolve
 -- Return the record of each answer, in parallel arrays: the linked one, or that of the reference that the upstream keeps, or
--- the one whose id is the remote id. `is_unchanged`: it is synced, and the version is the known one. `is_expired`: the read
--- began so long ago that deletions since then may have been forgotten.
+-- the one whose id is the remote id. `is_unchanged`: it is synced, and the version is the known one, which was read since the
+-- upstream was last restored. `is_expired`: the read began so long ago that deletions since then may have been forgotten.
 SELECT p.index, coalesce(s.record_id, nullif(p.reference, ''), p.remote_id) AS record_id, s.record_id IS NOT NULL AS is_linked,
     coalesce(s.is_there AND s.state = 'IDLE' AND s.shadow IS NULL AND s.next_at IS NULL AND NOT p.is_deleted
-        AND s.remote_version = p.remote_version AND EXISTS (
+        AND s.remote_version = p.remote_version AND s.known_at > coalesce((
+            SELECT (u.config ->> 'restored_mark')::bigint FROM draftline.sync_upstream AS u
+            WHERE u.tenant_id = :tenant_id AND u.upstream = :upstream), -1) AND EXISTS (
             SELECT FROM draftline.record AS r
             WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = s.record_id
               AND r.version = r.acked_version
@@ -88,7 +90,11 @@ incoming AS MATERIALIZED (
         coalesce(s.known_at, 0) AS known_at,
         r.record_id IS NOT NULL AS is_stored, r.record_id IS NOT NULL AND r.deleted_at IS NULL AS is_live,
         r.content, r.version, r.acked_version, r.log_xact, r.parent_id, r.position,
-        NOT starts_with(r.updated_by, 'sync:') AS was_written_here
+        NOT starts_with(r.updated_by, 'sync:') AS was_written_here,
+        -- What is known was read before the upstream was restored, so that it may hold something older now.
+        CAST(:is_ordered AS boolean) AND coalesce(s.is_there, false) AND p.remote_id = s.remote_id AND s.known_at <= (
+            SELECT (u.config ->> 'restored_mark')::bigint FROM draftline.sync_upstream AS u
+            WHERE u.tenant_id = :tenant_id AND u.upstream = :upstream) IS TRUE AS was_known_before
     FROM unnest(CAST(:record_ids AS text[]), CAST(:remote_ids AS text[]), CAST(:remote_versions AS text[]),
         CAST(:are_deleted AS boolean[]), CAST(:documents AS jsonb[]), CAST(:failures AS jsonb[]), CAST(:puts AS jsonb[]))
         AS p (record_id, remote_id, remote_version, is_deleted, document, failure, puts)
@@ -98,7 +104,7 @@ incoming AS MATERIALIZED (
         WHEN i.known_at > CAST(:mark AS bigint) THEN 'NEWER_KNOWN'
         WHEN i.attempt_id IS NOT NULL AND i.recheck IS DISTINCT FROM 'ATTEMPT' THEN 'ATTEMPT_OUT'
         WHEN CAST(:is_ordered AS boolean) AND i.was_there AND NOT i.is_deleted AND i.remote_id = i.known_remote_id
-            AND draftline.sync_is_older(i.remote_version, i.known_version) THEN 'WENT_BACK'
+            AND NOT i.was_known_before AND draftline.sync_is_older(i.remote_version, i.known_version) THEN 'WENT_BACK'
     END AS deferral
     FROM incoming AS i
 ), answered AS (
@@ -121,12 +127,21 @@ incoming AS MATERIALIZED (
              ELSE '{}' END AS known_base
     FROM answered AS a
     OFFSET 0
+), rebased AS (
+    -- Of what a restore of the upstream replaced by something older, it is not known which side changed it: nothing is the
+    -- base of both.
+    SELECT b.*, CASE WHEN b.was_known_before AND NOT b.is_applied
+            AND (b.is_deleted OR b.remote_version = b.known_version OR draftline.sync_is_older(b.remote_version, b.known_version))
+            AND (b.is_deleted OR draftline.sync_incoming(b.document, b.known_base, CAST(:fields AS jsonb)) <> b.known_base)
+            THEN '{}' ELSE b.known_base END AS shared_base
+    FROM based AS b
+    OFFSET 0
 ), chosen_values AS (
     -- A value that a person chose takes the part of the value here, and of a change since what the upstream holds.
-    SELECT b.*, CASE WHEN b.puts IS NULL THEN b.known_base
+    SELECT b.*, CASE WHEN b.puts IS NULL THEN b.shared_base
             ELSE draftline.sync_put_side(b.known_base, b.puts, 'theirs') END AS base,
         CASE WHEN b.puts IS NULL THEN b.mine ELSE draftline.sync_put_side(b.mine, b.puts, 'value') END AS wanted
-    FROM based AS b
+    FROM rebased AS b
     OFFSET 0
 ), compared AS (
     SELECT b.*, draftline.sync_incoming(b.document, b.base, CAST(:fields AS jsonb)) AS theirs,

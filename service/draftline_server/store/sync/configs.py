@@ -132,6 +132,8 @@ class SyncConfigs:
             "tenant_id": tenant_id, "upstream": upstream, "push": push, "pull": pull, "resumes": resumes,
             "now": await transaction.now(),
         }  # fmt: skip
+        if resumes:
+            await transaction.fetch(SQL["accept_older"], values)
         if not await transaction.fetch(SQL["pause"], values):
             raise _not_found(upstream)
         return _sync((await transaction.fetch(SQL["get_syncs"], {**values, "after": "", "limit": 1}))[0])
