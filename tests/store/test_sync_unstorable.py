@@ -13,6 +13,7 @@ import pytest
 from draftline.upstreams import Applied, Exists, FieldMapping, Page, Refused, RemoteRecord, UnreachableError
 from draftline_server.domain.errors import InvalidFieldError
 from draftline_server.store.sync.decisions import SyncDecisions
+from draftline_server.store.sync.previews import SyncPreviews
 from draftline_server.sync.conversion import to_settlement
 from draftline_server.sync.push import Push
 from draftline_server.upstreams.field_mapping import FieldTranslator
@@ -195,3 +196,33 @@ def test_text_that_is_no_storable_number_is_returned_unchanged(text: str) -> Non
     fields = FieldTranslator([FieldMapping(local="/rate", remote="/rate", type="number")])
     assert fields.document_in({"rate": text}) == {"rate": text}
     assert fields.document_in({"rate": "-1.50"}) == {"rate": Decimal("-1.50")}
+
+
+@pytest.mark.parametrize("is_conditional", [True, False], ids=["conditional", "unconditional"])
+async def test_record_of_which_a_pull_was_refused_is_read_before_it_is_sent(
+    database_url: str, is_conditional: bool
+) -> None:
+    """Neither create a second remote record nor overwrite the value that could not be stored here."""
+    async with connected(database_url) as database:
+        world = SyncWorld(database, "acme")
+        world.system.capabilities = replace(world.system.capabilities, conditional_writes=is_conditional)
+        await world.bind()
+        await world.declare('{"type": "object", "properties": {"n": {"type": "number"}}}')
+        world.system.insert({"n": 1}, "known")
+        await world.pull(snapshot=True)
+        world.system.edit("known", n="text")
+        world.system.insert({"n": "text"}, "new")
+        await world.pull()
+        assert {each["state"] for each in (await world.states()).values()} == {"FAILED"}
+        await world.patch("known", {"n": 2})
+        await world.create("new", {"n": 2})
+        (previewed,) = await SyncPreviews(database).push("acme", UPSTREAM)
+        assert previewed.counts == {"READ": 2}
+        await world.push()
+        assert world.system.live() == {"known": {"n": "text"}, "new": {"n": "text"}}
+        states = await world.states()
+        assert {name: each["state"] for name, each in states.items()} == {"known": "HELD", "new": "HELD"}
+        for name in states:
+            world.system.edit(name, n=2)
+        await world.pull()
+        assert {each["state"] for each in (await world.states()).values()} == {"IDLE"}

@@ -14,8 +14,9 @@ LIMIT :limit
 
 -- name: mark_due
 -- Mark records that differ from what the upstream is known to hold: those that were synced, and those that were refused or
--- held in conflict at an older version. Records that oscillate wait for a person; others are due already. Return how many
--- were marked.
+-- held in conflict at an older version. What the upstream holds of a record that a pull held or refused is not merged here, so
+-- it is read again before anything is sent. Records that oscillate wait for a person; others are due already. Return how
+-- many were marked.
 WITH behind AS MATERIALIZED (
     SELECT p.record_id, r.version
     FROM unnest(CAST(:record_ids AS text[])) AS p (record_id)
@@ -47,7 +48,8 @@ WITH behind AS MATERIALIZED (
 ), marked AS (
     UPDATE draftline.sync_record AS s
     SET state = CASE WHEN s.state = 'HELD' THEN 'HELD' ELSE 'DUE' END,
-        recheck = CASE WHEN s.state = 'HELD' AND s.remote_id IS NOT NULL THEN 'RECORD' ELSE s.recheck END,
+        recheck = CASE WHEN (s.state = 'HELD' OR s.error ->> 'reason' = 'INVALID_UPSTREAM') AND s.remote_id IS NOT NULL
+            THEN 'RECORD' ELSE s.recheck END,
         seen_version = CASE WHEN s.state = 'HELD' THEN l.version ELSE s.seen_version END,
         error = NULL, tries = 0, next_at = :now, due_since = coalesce(s.due_since, :now)
     FROM locked AS l
@@ -372,7 +374,8 @@ WITH due AS MATERIALIZED (
             WHEN s.state = 'HELD' THEN 'CONFLICT'
             WHEN s.state = 'FAILED' AND (s.error ->> 'reason' IS NOT DISTINCT FROM 'OSCILLATING'
                 OR r.version <= coalesce(s.seen_version, 0) OR r.version IS NULL AND NOT s.is_there) THEN 'FAILED'
-            WHEN s.recheck IS NOT NULL THEN 'READ' END AS kind
+            WHEN s.recheck IS NOT NULL OR s.error ->> 'reason' = 'INVALID_UPSTREAM' AND s.remote_id IS NOT NULL
+                THEN 'READ' END AS kind
     FROM unnest(CAST(:record_ids AS text[])) AS p (record_id)
     -- include: sync_merge.looked_up
 ),
