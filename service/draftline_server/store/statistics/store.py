@@ -23,6 +23,7 @@ from ...domain.statistics import (
     StatisticSpec,
     StatisticsQuery,
     StatisticsResult,
+    StatisticState,
 )
 from ..collections.cache import CollectionSpecs
 from ..collections.statistic_specs import StoredStatistic, statistics_of
@@ -130,11 +131,14 @@ def _check_indexes(query: StatisticsQuery, fields: Mapping[Path, FieldType]) -> 
 def _not_ready(collection: str, least: StatisticSpec, covering: Sequence[StoredStatistic]) -> StatisticNotReadyError:
     wanted = json.dumps(as_json(least), ensure_ascii=False)
     if covering:
+        found = next((each for each in covering if each.state is StatisticState.BUILDING), covering[0])
+        fix = "wait until it is READY"
+        if found.state is StatisticState.INVALID:
+            fix = f"it has {found.group_count:,} groups, too many: declare fewer or coarser group keys, or range_by"
         return StatisticNotReadyError(
-            f"statistic {covering[0].spec.name!r} of collection {collection!r} is {covering[0].state}; "
-            "wait until it is READY, or set allow_scan",
+            f"statistic {found.spec.name!r} of collection {collection!r} is {found.state}; {fix}, or set allow_scan",
             declare=wanted,
-            state=covering[0].state,
+            state=found.state,
         )
     what = f"declare {wanted}" if least.keys else "declare a field, and a statistic that groups by it,"
     return StatisticNotReadyError(
