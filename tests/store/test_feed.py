@@ -100,7 +100,7 @@ async def test_every_write_comes_once_in_order(world: World, feed: Feed) -> None
     await world.load({"1": {"a": 3}, "2": {}})
     await world.delete("1")
     await world.undelete("1")
-    await follower.read_until(("1", 1), ("1", 2), ("1", 3), ("2", 1), ("1", 4), ("1", 5))
+    await follower.read_until(("1", 1), ("1", 2), ("2", 1), ("1", 3), ("1", 4), ("1", 5))
     assert await follower.read() == []
     late = await following(feed, world)
     assert await late.read() == []

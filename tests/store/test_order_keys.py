@@ -12,10 +12,14 @@ from typing import Any
 
 import asyncpg
 import pytest
+from draftline.v1 import types_pb2
 from draftline_server.domain.collections import KEY_BYTES, MAX_KEY_BYTES, IndexKey
+from draftline_server.domain.content import Limits
 from draftline_server.domain.filters.ast import Field, FieldType, Literal, LiteralKind, Operator, Path, SortKey
 from draftline_server.domain.filters.conditions import Comparison, StartsWith
 from draftline_server.domain.filters.type_resolution import with_types
+from draftline_server.rpc.mapping.documents import document_contents
+from draftline_server.store.collections.content_keys import ContentKeys
 from draftline_server.store.lists import order_keys
 from draftline_server.store.lists.order_keys import KeyRange
 from hypothesis import HealthCheck, given, settings
@@ -83,6 +87,7 @@ async def assert_sorts_like_oracle(
     assert keys == [
         order_keys.encoded([value_of(content, key.path, key.type) for key in order], order) for content in decoded
     ]
+    assert keys == [key for content in decoded for key in ContentKeys([order])(content)]
     rows = [Row(content, {"record_id": f"{place:05}"}, None, 0, []) for place, content in enumerate(decoded)]
     by_id = {row.attributes["record_id"]: key for row, key in zip(rows, keys, strict=True)}
     sort_keys = [SortKey(Field(key.path), key.descending) for key in order]
@@ -220,3 +225,27 @@ async def test_entry_that_is_said_to_fit_does_fit(connection: asyncpg.Connection
                         "INSERT INTO draftline.draft_order_entry VALUES ($1, $2, $3, 1, $4, $5)",
                         *ids[:3], noise[:size], ids[3],
                     )  # fmt: skip
+
+
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(numbers=st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=6))
+async def test_keys_of_numbers_of_a_struct_are_those_of_their_texts(
+    connection: asyncpg.Connection, numbers: list[float]
+) -> None:
+    order = (IndexKey(("number",), FieldType.NUMBER),)
+    documents = [types_pb2.Document() for _ in numbers]
+    for document, number in zip(documents, numbers, strict=True):
+        document.struct["number"] = number
+    contents_ = [document_contents(document, Limits(), "content") for document in documents]
+    keys = await stored_keys(connection, order, [text for text, _ in contents_])
+    assert keys == [key for _, value in contents_ for key in ContentKeys([order])(value)]
+
+
+def test_import_learns_of_texts_that_are_too_long_for_an_index() -> None:
+    keys = ContentKeys([(IndexKey(("a", "b"), FieldType.TEXT),)], max_text_bytes=4)
+    assert [keys({"a": {"b": text}}) for text in ("xxxx", "éé")] == [[b"\x10xxxx\0"], ["\x10éé\0".encode()]]
+    assert not keys.has_long_text
+    keys({"a": {"b": "xxé"}, "b": "xxxxxx"})
+    assert not keys.has_long_text
+    keys({"a": {"b": "xéé"}})
+    assert keys.has_long_text

@@ -67,7 +67,8 @@ async def test_import_into_a_collection_that_the_planner_does_not_know_reads_wha
     names = (
         "lock_imported",
         "lock_snapshot",
-        "log_imported",
+        "log_created",
+        "log_changed",
         "upsert_imported",
         "lock_imported_drafts",
         "delete_unlisted",
@@ -88,7 +89,7 @@ async def test_import_into_a_collection_that_the_planner_does_not_know_reads_wha
     async with connected(database_url) as database:
         counts = await World(database, "acme").load({str(place): {} for place in range(20_000)}, mode)
     assert counts.inserted == 20_000
-    assert len(plans) == (6 if mode is ImportMode.SNAPSHOT else 5)
+    assert len(plans) == (7 if mode is ImportMode.SNAPSHOT else 6)
     for name, plan in plans.items():
         assert not rereads(plan), f"{name}\n{plan}"
 

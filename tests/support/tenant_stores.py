@@ -29,7 +29,9 @@ from draftline_server.domain.records import (
     Actor,
     Delta,
     ImportCounts,
+    ImportedRecord,
     ImportMode,
+    KeysOf,
     NewRecord,
     Patch,
     PatchResult,
@@ -207,11 +209,11 @@ class World:
     ) -> ImportCounts:
         """Import records and return the counts."""
 
-        async def chunks() -> AsyncIterator[Sequence[NewRecord]]:
-            yield [NewRecord(COLLECTION, record_id, json.dumps(content)) for record_id, content in records.items()]
+        async def chunks(keys_of: KeysOf) -> AsyncIterator[Sequence[ImportedRecord]]:
+            yield [ImportedRecord(id_, json.dumps(content), keys_of(content)) for id_, content in records.items()]
 
         async with self.imports.load(
-            self.actor(user), COLLECTION, chunks(), mode, allow_empty=True, change_reason=""
+            self.actor(user), COLLECTION, chunks, mode, allow_empty=True, change_reason=""
         ) as (_, counts):
             return counts
 

@@ -24,7 +24,7 @@ def test_log_entries_and_responses_are_inserted_in_one_file(table: str, file: st
 
 def test_every_statement_that_writes_records_includes_the_write_tail() -> None:
     writes = re.compile(r"\b(INSERT INTO|UPDATE|DELETE FROM) draftline\.record\b")
-    # These run in a transaction with log_content and log_imported.
+    # These run in a transaction with log_content, or with log_created and log_changed.
     apart = {"replace_content", "insert_content", "upsert_imported", "upsert_imported_again"}
     apart |= {"prepare", "settle", "reset_acknowledged"}  # these write only what an upstream has acknowledged
     names = {

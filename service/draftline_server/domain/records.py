@@ -5,12 +5,13 @@ Content is always JSON text, so that numbers of any length are preserved.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
+from .content import Json
 from .edits import Operation, Strategy
 from .errors import DraftlineError
 from .filters.ast import Filter, Restriction
@@ -61,16 +62,30 @@ class Record:
 
 @value_class
 class NewRecord:
-    """A record to create. `source` is its origin in an import, for error messages."""
+    """A record to create."""
 
     collection: str
     record_id: str
     content: str
     parent_id: str | None = None
     position: int | None = None
-    source: str = ""
     allow_deleted: bool = False  # whether it may replace a deleted record with the same id
     allow_missing: bool = True  # whether it may create a record; without it, only a deleted one is replaced
+
+
+KeysOf: TypeAlias = Callable[[Mapping[str, Json]], Sequence[bytes]]  # of a content, for each order of its collection
+
+
+@value_class
+class ImportedRecord:
+    """A record of an import. `source` is its origin, for error messages; `keys` are the sort keys of its content."""
+
+    record_id: str
+    content: str
+    keys: Sequence[bytes]
+    parent_id: str | None = None
+    position: int | None = None
+    source: str = ""
 
 
 @value_class

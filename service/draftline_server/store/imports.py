@@ -6,9 +6,11 @@ The records are written in one transaction once the whole stream has arrived: a 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
+from typing import TypeAlias
 
 import asyncpg
 import uuid_utils
@@ -24,9 +26,10 @@ from ..domain.errors import (
     EmptySnapshotError,
     OverloadedError,
 )
-from ..domain.records import Actor, ImportCounts, ImportMode, NewRecord
+from ..domain.records import Actor, ImportCounts, ImportedRecord, ImportMode, KeysOf
 from .advisory_locks import LockFamily
-from .collections.cache import CollectionSpecs
+from .collections.cache import CollectionSpecs, order_of
+from .collections.content_keys import ContentKeys
 from .database import Database
 from .driver_errors import RacedError
 from .record_errors import error_of, record_field
@@ -39,7 +42,9 @@ from .transaction import DedicatedConnection, Transaction
 SQL = load("imports")
 RESERVED_SHARE = 4  # one in so many concurrent imports is reserved for tenants that run none
 MANY = 1_000  # changed records from which on the planner's statistics are refreshed
-COLUMNS = ("record_id", "content", "parent_id", "position", "index", "source")
+COLUMNS = ("record_id", "content", "parent_id", "position", "index", "source", "keys")
+
+Chunks: TypeAlias = AsyncIterator[Sequence[ImportedRecord]]
 
 
 async def analyze_records(connection: DedicatedConnection, tenant_ids: Collection[str]) -> None:
@@ -75,13 +80,15 @@ class ImportStore:
         self,
         actor: Actor,
         collection: str,
-        chunks: AsyncIterator[Sequence[NewRecord]],
+        read: Callable[[KeysOf], Chunks],
         mode: ImportMode,
         *,
         allow_empty: bool,
         change_reason: str,
     ) -> AsyncIterator[tuple[Transaction, ImportCounts]]:
         """Create, replace and, for a snapshot, delete records. Nothing is written unless the whole stream arrives.
+
+        `read`: returns the stream, and computes the keys of each record by the given function.
 
         Yield the transaction of the import, which is committed at the end of the context, and the counts. Raises
         OverloadedError while this tenant, or all tenants together, run as many imports as allowed.
@@ -94,7 +101,7 @@ class ImportStore:
             write = Write(
                 actor, ChangeSource.IMPORT_CONTENT, await self._database.now(), change_reason, str(uuid_utils.uuid7())
             )
-            async with self._load(write, collection, chunks, mode, allow_empty=allow_empty) as (transaction, counts):
+            async with self._load(write, collection, read, mode, allow_empty=allow_empty) as (transaction, counts):
                 yield transaction, counts
         except Exception as error:
             raise_translated(error)
@@ -108,33 +115,37 @@ class ImportStore:
         self,
         write: Write,
         collection: str,
-        chunks: AsyncIterator[Sequence[NewRecord]],
+        read: Callable[[KeysOf], Chunks],
         mode: ImportMode,
         *,
         allow_empty: bool,
     ) -> AsyncIterator[tuple[Transaction, ImportCounts]]:
+        identity: dict[str, object] = {"tenant_id": write.actor.tenant_id, "collection": collection}
         await self._specs.load(write.actor.tenant_id, [collection])
         spec = self._specs.known(write.actor.tenant_id, collection)
         async with self._database.dedicated_connection() as connection:
             await connection.fetch(SQL["create_staging"], {})
             await connection.fetch(SQL["create_locked"], {})
             await connection.fetch(SQL["index_locked"], {})
-            await self._stage(connection, write.actor, collection, chunks)
+            orders = await connection.fetch(SQL["kept_orders"], identity)
+            order_ids = [row["order_id"] for row in orders]
+            keys = ContentKeys(
+                [order_of(json.loads(row["keys"])) for row in orders], self._limits.max_indexed_text_bytes
+            )
+            staged = await self._stage(connection, write.actor, collection, read(keys))
             await connection.fetch(SQL["index_staging"], {})
             await connection.fetch(SQL["analyze_staging"], {})
-            staged = (await connection.fetch(SQL["count_staging"], {}))[0]["staged"]
             if not staged and mode is ImportMode.SNAPSHOT and not allow_empty:
                 raise EmptySnapshotError(
                     "a snapshot without records would delete the whole collection; set allow_empty if that is intended"
                 )
             async with connection.transaction() as transaction:
-                await self._check(transaction, write.actor, spec)
-                yield transaction, await self._apply_again_if_raced(transaction, write, collection, mode, staged)
+                await self._check(transaction, write.actor, spec, order_ids, may_be_unfit=keys.has_long_text)
+                values = {**identity, "order_ids": order_ids}
+                yield transaction, await self._apply_again_if_raced(transaction, write, values, mode, staged)
 
-    async def _stage(
-        self, connection: DedicatedConnection, actor: Actor, collection: str, chunks: AsyncIterator[Sequence[NewRecord]]
-    ) -> None:
-        """Copy each chunk while the next one arrives.
+    async def _stage(self, connection: DedicatedConnection, actor: Actor, collection: str, chunks: Chunks) -> int:
+        """Copy each chunk while the next one arrives, and return the number of records.
 
         Each is copied in its own transaction: one that waited for the caller would hold up all watchers.
         """
@@ -148,26 +159,42 @@ class ImportStore:
                 copying = asyncio.ensure_future(connection.copy("staging", COLUMNS, rows))
                 index += len(chunk)
             await copying
+            return index
         finally:
             copying.cancel()
             await asyncio.gather(copying, return_exceptions=True)
 
-    async def _refuse_unfit(self, actor: Actor, collection: str, chunk: Sequence[NewRecord], first: int) -> None:
+    async def _refuse_unfit(self, actor: Actor, collection: str, chunk: Sequence[ImportedRecord], first: int) -> None:
         """Raise the error of the chunk's first record that violates the JSON Schema.
 
         `first`: the index of the chunk's first record in the stream.
         """
+        if not self._specs.known(actor.tenant_id, collection).json_schema:
+            return
         contents = [(collection, record.content, record_field(record.record_id)) for record in chunk]
         violations = await self._specs.violations(actor.tenant_id, contents)
         for index, (record, violation) in enumerate(zip(chunk, violations, strict=True), first):
             if violation is not None:
                 raise violation.of_record(index, record.record_id, record.source)
 
-    async def _check(self, transaction: Transaction, actor: Actor, spec: CollectionSpec) -> None:
+    async def _check(
+        self,
+        transaction: Transaction,
+        actor: Actor,
+        spec: CollectionSpec,
+        order_ids: Collection[int],
+        *,
+        may_be_unfit: bool,
+    ) -> None:
+        """Raise the error of an import that cannot be applied, with the spec held until it ends.
+
+        `order_ids`: the orders whose keys were computed. `may_be_unfit`: a text of a declared field is too long.
+        """
         identity: dict[str, object] = {"tenant_id": actor.tenant_id, "collection": spec.collection}
         await transaction.fetch(SQL["hold_declaration"], {**identity, "spec_lock": LockFamily.COLLECTION_SPEC})
         held = await transaction.fetch(SQL["definition_version"], identity)
-        if (held[0]["version"] if held else 0) != spec.version:
+        kept = {row["order_id"] for row in await transaction.fetch(SQL["kept_orders"], identity)}
+        if (held[0]["version"] if held else 0) != spec.version or not kept.issubset(order_ids):
             raise ContentionError("the collection was declared again during the import; nothing was written, try again")
         if held and held[0]["upstream"]:
             raise CollectionBoundError(
@@ -178,6 +205,8 @@ class ImportStore:
                 upstream=held[0]["upstream"],
             )
         await self._refuse_duplicate(transaction)
+        if not may_be_unfit and not spec.refusing:
+            return
         for row in await transaction.fetch(SQL["unfit_in_staging"], {**identity, **limit_values(self._limits)}):
             error = error_of(row["failure"], spec.collection, row["record_id"], record_field(row["record_id"]))
             raise error.of_record(row["index"], row["record_id"], row["source"])
@@ -193,7 +222,7 @@ class ImportStore:
         raise error.of_record(row["index"], row["record_id"], row["source"])
 
     async def _apply_again_if_raced(
-        self, transaction: Transaction, write: Write, collection: str, mode: ImportMode, staged: int
+        self, transaction: Transaction, write: Write, values: dict[str, object], mode: ImportMode, staged: int
     ) -> ImportCounts:
         """Write the staged records; after a race, try again with every stored record of the import locked.
 
@@ -202,7 +231,7 @@ class ImportStore:
         attempts = count()
         try:
             return await transaction.retry_part(
-                lambda: self._apply(transaction, write, collection, mode, staged, locks_all=next(attempts) > 0),
+                lambda: self._apply(transaction, write, values, mode, staged, locks_all=next(attempts) > 0),
                 or_on=RacedError,
             )
         except RacedError:
@@ -214,7 +243,7 @@ class ImportStore:
         self,
         transaction: Transaction,
         write: Write,
-        collection: str,
+        of_import: dict[str, object],
         mode: ImportMode,
         staged: int,
         *,
@@ -227,8 +256,7 @@ class ImportStore:
         the time, so only later attempts use others.
         """
         values: dict[str, object] = {
-            "tenant_id": write.actor.tenant_id,
-            "collection": collection,
+            **of_import,
             "user_id": write.actor.user_id,
             "now": write.now,
             "change_reason": write.change_reason,
@@ -261,16 +289,18 @@ class ImportStore:
     async def _write(self, transaction: Transaction, values: dict[str, object], suffix: str) -> asyncpg.Record:
         """Log and write the records that differ, and return their counts. Raises RacedError as `_apply` does."""
         try:
-            logged = (await transaction.fetch(SQL[f"log_imported{suffix}"], values))[0]
-            if logged["raced"]:
+            created = (await transaction.fetch(SQL[f"log_created{suffix}"], values))[0]
+            changed = (await transaction.fetch(SQL[f"log_changed{suffix}"], values))[0]
+            if changed["raced"]:
                 raise RacedError
             upserted = (await transaction.fetch(SQL[f"upsert_imported{suffix}"], values))[0]
         except asyncpg.UniqueViolationError:
             raise RacedError from None
-        if tuple(logged) != tuple(upserted):
+        logged = (created["inserted"], changed["updated"], created["digest"] + changed["digest"])
+        if logged != tuple(upserted):
             raise RacedError
         return upserted
 
 
-def _row(record: NewRecord, index: int) -> tuple[str, str, str | None, int | None, int, str]:
-    return record.record_id, record.content, record.parent_id, record.position, index, record.source
+def _row(record: ImportedRecord, index: int) -> tuple[object, ...]:
+    return record.record_id, record.content, record.parent_id, record.position, index, record.source, record.keys

@@ -31,15 +31,16 @@ MAX_STRUCT_TEXT = 512 * 1024
 
 def document_text(document: types_pb2.Document, limits: Limits, where: str) -> str:
     """Return a document as the JSON text of an object that may be stored."""
-    return _document(document, limits, where)[0]
+    return document_contents(document, limits, where)[0]
 
 
 def document_value(document: types_pb2.Document, limits: Limits, where: str) -> dict[str, Json]:
     """Return a document as Python values that may be stored, with exact numbers."""
-    return _document(document, limits, where)[1]
+    return document_contents(document, limits, where)[1]
 
 
-def _document(document: types_pb2.Document, limits: Limits, where: str) -> tuple[str, dict[str, Json]]:
+def document_contents(document: types_pb2.Document, limits: Limits, where: str) -> tuple[str, dict[str, Json]]:
+    """Return both."""
     if document.WhichOneof("encoding") == "struct":
         text, value = _of_struct(document.struct, limits, where)
     else:

@@ -15,9 +15,9 @@ from draftline.v1 import content_pb2
 
 from ...domain.content import Limits, check_number
 from ...domain.errors import DraftlineError, InvalidDocumentError, InvalidFieldError
-from ...domain.records import NewRecord
+from ...domain.records import ImportedRecord, KeysOf
 from ..validation import check
-from .documents import document_text
+from .documents import document_contents
 
 _RECORD_FIELD = re.compile(r"chunk\.records\[([0-9]+)\](.*)")
 
@@ -52,17 +52,17 @@ class ImportChecks:
         return numbered.of_record(self._count + first, record.record_id, record.source)
 
 
-def new_record(item: content_pb2.ImportRecord, collection: str, index: int, limits: Limits) -> NewRecord:
+def imported_record(item: content_pb2.ImportRecord, index: int, limits: Limits, keys_of: KeysOf) -> ImportedRecord:
     """Return a record of an import. Raise an error that names the record if its content cannot be stored."""
     try:
-        text = document_text(item.content, limits, f"records[{index}].content")
+        text, value = document_contents(item.content, limits, f"records[{index}].content")
     except DraftlineError as error:
         named = error.of_record(index, item.record_id, item.source)
         if isinstance(error, InvalidDocumentError) and (path := _path_of_invalid_value(item.content.json)):
             named.metadata = {**named.metadata, "path": path}
         raise named from None
     position = item.position if item.HasField("position") else None
-    return NewRecord(collection, item.record_id, text, item.parent_id or None, position, item.source)
+    return ImportedRecord(item.record_id, text, keys_of(value), item.parent_id or None, position, item.source)
 
 
 class _Number(str):

@@ -16,7 +16,7 @@ from ...domain.errors import (
     RecordDeletedError,
     RecordNotFoundError,
 )
-from ...domain.records import Actor, ImportMode, NewRecord, Patch, PatchResult
+from ...domain.records import Actor, ImportedRecord, ImportMode, KeysOf, NewRecord, Patch, PatchResult
 from ...store.content import ContentStore
 from ...store.imports import ImportStore
 from ...store.patches import PatchStore
@@ -26,7 +26,7 @@ from ...store.transaction import Transaction
 from ..cooperative import yielding
 from ..encoded_page import EncodedPage
 from ..mapping.documents import document_text
-from ..mapping.imports import new_record
+from ..mapping.imports import imported_record
 from ..mapping.records import fill_record, to_condition, to_patch, to_purge
 from ..response_size import append_within_limit
 from ..status import to_status
@@ -231,7 +231,7 @@ class ContentService:
         async with self.imports.load(
             actor,
             header.collection,
-            self._records(header.collection, requests),
+            lambda keys_of: self._records(requests, keys_of),
             IMPORT_MODES[header.mode],
             allow_empty=header.allow_empty,
             change_reason=header.change_reason,
@@ -263,8 +263,8 @@ class ContentService:
         return await self.responses.write(actor, write, validate_only=request.validate_only)
 
     async def _records(
-        self, collection: str, requests: AsyncIterator[content_pb2.ImportContentRequest]
-    ) -> AsyncIterator[list[NewRecord]]:
+        self, requests: AsyncIterator[content_pb2.ImportContentRequest], keys_of: KeysOf
+    ) -> AsyncIterator[list[ImportedRecord]]:
         count = 0
         async for request in requests:
             if request.WhichOneof("part") == "end":
@@ -277,9 +277,9 @@ class ContentService:
                 return
             if request.WhichOneof("part") != "chunk":
                 raise InvalidFieldError.of("header", "must be sent once, as the first message")
-            chunk: list[NewRecord] = []
+            chunk: list[ImportedRecord] = []
             async for item in yielding(request.chunk.records):
-                chunk.append(new_record(item, collection, count, self.limits))
+                chunk.append(imported_record(item, count, self.limits, keys_of))
                 count += 1
             yield chunk
         # A broken stream can look like a complete one; only the `end` message distinguishes them.

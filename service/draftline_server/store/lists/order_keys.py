@@ -20,8 +20,10 @@ from ...domain.filters.values import Value
 MISSING = b"\xff"  # null, missing or of another type
 _PRESENT = 0x10  # the first byte of a value is between this one and MISSING
 _INVERTED = bytes(range(255, -1, -1))
+_NEXT_DIGIT = str.maketrans("0123456789", "123456789a")
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _LAST_EXPONENT = 120  # beyond those of stored numbers; only a filter's value can exceed it
+_BEFORE_DIGITS = {exponent: f"19{exponent + 128:02x}" for exponent in range(-_LAST_EXPONENT, _LAST_EXPONENT + 1)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,11 @@ def encoded(values: Sequence[Value | None], order: Sequence[IndexKey]) -> bytes:
 
 def encoded_value(value: Value, type_: FieldType, *, descending: bool) -> bytes:
     return _ENCODERS[type_](value, descending)
+
+
+def encoder(type_: FieldType) -> Callable[[Any, bool], bytes]:
+    """Return the function that encodes values of the type; of NUMBER, also int."""
+    return _ENCODERS[type_]
 
 
 def decoded(key: bytes, order: Sequence[IndexKey]) -> list[str | None]:
@@ -114,18 +121,18 @@ def _text(value: Any, descending: bool) -> bytes:
 
 
 def _number(value: Any, descending: bool) -> bytes:
-    number = Decimal(value)
-    _, digits, _ = number.as_tuple()
-    if not number:
+    if not value:
         return b"\x17" if descending else b"\x18"
-    exponent = max(-_LAST_EXPONENT, min(number.adjusted() + 1, _LAST_EXPONENT))
-    significant = "".join(map(str, digits)).strip("0")
-    nibbles = f"9{exponent + 128:02x}" + "".join(f"{int(digit) + 1:x}" for digit in significant) + "0"
-    nibbles += "0" if len(nibbles) % 2 == 0 else ""
-    whole = bytes.fromhex(f"1{nibbles}")
-    if (number < 0) == descending:
-        return whole
-    return bytes([_PRESENT | ~whole[0] & 0x0F]) + whole[1:].translate(_INVERTED)
+    if isinstance(value, int):
+        digits = str(abs(value))
+        exponent = min(len(digits), _LAST_EXPONENT)
+    else:
+        digits = "".join(map(str, value.as_tuple().digits))
+        exponent = max(-_LAST_EXPONENT, min(value.adjusted() + 1, _LAST_EXPONENT))
+    significant = digits.rstrip("0")
+    end = "0" if len(significant) % 2 else "00"
+    whole = bytes.fromhex(_BEFORE_DIGITS[exponent] + significant.translate(_NEXT_DIGIT) + end)
+    return whole if (value < 0) == descending else b"\x16" + whole[1:].translate(_INVERTED)
 
 
 def _boolean(value: Any, descending: bool) -> bytes:

@@ -132,7 +132,12 @@ statistics AS MATERIALIZED (
         CASE WHEN w.kind <> 'DELETE' THEN w.new_content END AS after
     FROM written AS w
     WHERE EXISTS (SELECT FROM statistics AS q WHERE w.kind <> 'UPDATE' OR q.fields && w.changed_fields)
-), drafters AS MATERIALIZED (
+),
+-- include: write_tail.tally_locked_contents
+
+-- fragment: tally_locked_contents
+-- The same for `tallied_records` of `statistics`: record_id, and the contents before and after, NULL where there is none.
+drafters AS MATERIALIZED (
     SELECT d.record_id, array_agg(d.user_id) AS user_ids
     FROM draftline.draft AS d
     WHERE d.tenant_id = :tenant_id AND d.collection = :collection AND d.kind <> 'CREATE'
