@@ -191,11 +191,13 @@ def _write_object(value: Mapping[Any, Any], parts: list[str], depth: int) -> Non
     for key, member in value.items():
         if not isinstance(key, str):
             raise _RejectedError(TypeError, f"the key {key!r} is not a string: write str(key)")
-        parts.append(separator)
-        parts.append(_quote(key))
-        parts.append(":")
+        write_scalar = _SCALARS.get(type(member))
         try:
-            _write(member, parts, depth + 1)
+            if write_scalar is not None:
+                parts.append(f"{separator}{_quote(key)}:{write_scalar(member)}")
+            else:
+                parts.append(f"{separator}{_quote(key)}:")
+                _write(member, parts, depth + 1)
         except _RejectedError as error:
             error.keys.append(key)
             raise
@@ -265,14 +267,18 @@ def _timestamp(value: datetime) -> str:
     return text[:-6] + "Z" if text.endswith("+00:00") else text
 
 
+def _integer(value: int) -> str:
+    try:
+        return int.__repr__(value)
+    except ValueError:  # over the interpreter's digit limit, which does not apply to Decimal
+        return Decimal.__str__(Decimal(value))
+
+
 def _number(value: float | Decimal) -> str:
     # Use the base types' own methods: the repr of a subclass (an enum, a NumPy double) may
     # not be a JSON number.
     if isinstance(value, int):
-        try:
-            return int.__repr__(value)
-        except ValueError:  # over the interpreter's digit limit, which does not apply to Decimal
-            return Decimal.__str__(Decimal(value))
+        return _integer(value)
     if isinstance(value, float):
         text = float.__repr__(value)
         if text in ("nan", "inf", "-inf"):
@@ -281,6 +287,17 @@ def _number(value: float | Decimal) -> str:
     if not value.is_finite():
         raise _RejectedError(ValueError, f"{value} is not a JSON number")
     return Decimal.__str__(value)
+
+
+# How values of exactly these types are written, without a call for each alternative; `_write` writes subclasses.
+_SCALARS: dict[type, Callable[[Any], str]] = {
+    str: _quote,
+    int: _integer,
+    float: _number,
+    Decimal: _number,
+    bool: lambda value: "true" if value else "false",
+    type(None): lambda _: "null",
+}
 
 
 def _parse_float(text: str) -> float | Decimal:
