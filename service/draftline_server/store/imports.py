@@ -125,6 +125,7 @@ class ImportStore:
         spec = self._specs.known(write.actor.tenant_id, collection)
         async with self._database.dedicated_connection() as connection:
             await connection.fetch(SQL["create_staging"], {})
+            await connection.fetch(SQL["sample_staging"], {})
             await connection.fetch(SQL["create_locked"], {})
             await connection.fetch(SQL["index_locked"], {})
             orders = await connection.fetch(SQL["kept_orders"], identity)
