@@ -89,16 +89,19 @@ def to_draft_edit(message: draft_pb2.DraftEdit, limits: Limits) -> DraftEdit:
 
 def _attributes(message: draft_pb2.DraftEdit) -> dict[str, str | int | None]:
     """Return the attributes that an edit sets; None removes an attribute."""
-    set_fields = [name for name in ("parent_id", "position") if message.HasField(name)]
+    moves, places = message.HasField("parent_id"), message.HasField("position")
+    if not (moves or places or message.clear_position or message.allow_deleted):
+        return {}
+    set_fields = [name for name, is_set in (("parent_id", moves), ("position", places)) if is_set]
     set_fields += [name for name in ("clear_position", "allow_deleted") if getattr(message, name)]
-    if set_fields and message.WhichOneof("edit") == "delete":
+    if message.WhichOneof("edit") == "delete":
         raise InvalidFieldError.of(set_fields[0], "must not be set with delete")
-    if message.clear_position and message.HasField("position"):
+    if message.clear_position and places:
         raise InvalidFieldError.of("clear_position", "must not be set with position")
     attributes: dict[str, str | int | None] = {}
-    if message.HasField("parent_id"):
+    if moves:
         attributes["parent_id"] = message.parent_id or None
-    if message.HasField("position") or message.clear_position:
+    if places or message.clear_position:
         attributes["position"] = None if message.clear_position else message.position
     return attributes
 
@@ -175,15 +178,16 @@ def fill_merged_state(message: draft_pb2.MergedRecord, merged: MergedRecord, pre
     message.draft_kind = KINDS[merged.draft_kind]
     message.draft_version = merged.draft_version
     message.modified_fields.extend(merged.modified_fields)
-    message.modified_attributes.extend(merged.modified_attributes)
+    if merged.modified_attributes:
+        message.modified_attributes.extend(merged.modified_attributes)
     message.modified_by = merged.modified_by
     if merged.modified_at is not None:
         message.modify_time.CopyFrom(to_timestamp(merged.modified_at))
     message.session_id = merged.session_id
     message.change_reason = merged.change_reason
-    message.conflicts.extend(
-        to_conflict(conflict, presentation.response_encoding) for conflict in merged.conflicts[:MAX_SHOWN_CONFLICTS]
-    )
+    if merged.conflicts:
+        shown = merged.conflicts[:MAX_SHOWN_CONFLICTS]
+        message.conflicts.extend(to_conflict(conflict, presentation.response_encoding) for conflict in shown)
 
 
 def to_conflict(conflict: Conflict, encoding: int) -> draft_pb2.Conflict:

@@ -76,18 +76,39 @@ class MergedEncoder:
         self._fields = presentation.fields
         self._is_json = presentation.response_encoding == types_pb2.ENCODING_JSON
         self._heads: dict[str, bytes] = {}  # tenant and collection, by collection
+        self._drafts: dict[tuple[object, ...], bytes] = {}  # the states of drafts: those of one save share them
 
     def encode(self, merged: MergedRecord) -> bytes:
         """Return the bytes of a record with its draft. Those of `related_bytes` may follow."""
-        record = self._record(merged.record) if self._is_json else self._record_by_message(merged.record)
-        state = PRISTINE
-        if merged.draft_kind is None and merged.sync is not None and merged.sync.is_plain:
-            state = _plain_state(merged.sync.state, merged.sync.acked_version)
-        elif merged.draft_kind is not None or merged.sync is not None:
-            message = draft_pb2.MergedRecord()
-            fill_merged_state(message, merged, self._presentation)
-            state = message.SerializeToString()
-        return RECORD + varint(len(record)) + record + state
+        record = self.record(merged.record)
+        return RECORD + varint(len(record)) + record + self._state(merged)
+
+    def record(self, record: Record) -> bytes:
+        """Return the bytes of a record as a message Record."""
+        return self._record(record) if self._is_json or not record.content else self._record_by_message(record)
+
+    def _state(self, merged: MergedRecord) -> bytes:
+        """Return the encoding of the fields of a MergedRecord besides its record."""
+        if merged.draft_kind is None:
+            if merged.sync is None:
+                return PRISTINE
+            if merged.sync.is_plain:
+                return _plain_state(merged.sync.state, merged.sync.acked_version)
+        if merged.sync is not None or merged.conflicts:
+            return self._state_by_message(merged)
+        key = (
+            merged.draft_kind, merged.draft_version, merged.modified_by, merged.modified_at, merged.session_id,
+            merged.change_reason, *merged.modified_fields, None, *merged.modified_attributes,
+        )  # fmt: skip
+        state = self._drafts.get(key)
+        if state is None:
+            state = self._drafts[key] = self._state_by_message(merged)
+        return state
+
+    def _state_by_message(self, merged: MergedRecord) -> bytes:
+        message = draft_pb2.MergedRecord()
+        fill_merged_state(message, merged, self._presentation)
+        return message.SerializeToString()
 
     def _record(self, record: Record) -> bytes:
         record_id = record.record_id.encode()

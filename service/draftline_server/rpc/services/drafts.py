@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import partial
 
-from draftline.v1 import draft_pb2, types_pb2
+from draftline.v1 import draft_pb2
 
 from ...domain.content import Limits
 from ...domain.drafts import CommitResult, ConflictPolicy, DraftEdit, SaveResult, Selection
@@ -21,7 +21,7 @@ from ...store.statistics.store import StatisticsStore
 from ...store.transaction import Transaction
 from ..encoded_page import EncodedGroups, EncodedPage
 from ..mapping.drafts import fill_merged, to_conflict, to_draft_edit, to_resolutions
-from ..mapping.records import fill_record
+from ..mapping.merged_bytes import MergedEncoder
 from ..mapping.statistic_groups import to_response
 from ..mapping.statistics import to_statistics_query
 from ..response_size import MAX_PAGE_MESSAGE_BYTES, append_within_limit
@@ -59,6 +59,8 @@ class DraftService:
         batch: PartialBatch[DraftEdit] = PartialBatch("edits", allow_partial=request.allow_partial)
         await batch.convert(request.edits, lambda edit: to_draft_edit(edit, self.limits))
 
+        encoder = MergedEncoder(actor, request)
+
         def fill(message: draft_pb2.SaveDraftResult, outcome: tuple[int, SaveResult | DraftlineError]) -> None:
             _, result = outcome
             if isinstance(result, DraftlineError):
@@ -66,7 +68,7 @@ class DraftService:
                 return
             message.status.SetInParent()
             if result.merged is not None:
-                fill_merged(message.record, result.merged, actor, request)
+                message.record.MergeFromString(encoder.encode(result.merged))
 
         async def write(transaction: Transaction) -> draft_pb2.SaveDraftResponse:
             results = await self.drafts.save(
@@ -140,7 +142,10 @@ class DraftService:
             )
             self.quotas.check_new_records(actor.tenant_id, sum(map(_creates_record, results)))
             response = draft_pb2.CommitResponse(commit_id=commit_id, selected_count=len(results))
-            append_within_limit(response.results, results, partial(_fill_commit_result, request=request, actor=actor))
+            encoder = MergedEncoder(actor, request)
+            append_within_limit(
+                response.results, results, partial(_fill_commit_result, request=request, encoder=encoder)
+            )
             return response
 
         return await self.responses.write(
@@ -176,15 +181,20 @@ def _with_content(request: draft_pb2.CommitRequest) -> bool:
 
 
 def _fill_commit_result(
-    message: draft_pb2.CommitResult, result: CommitResult, request: draft_pb2.CommitRequest, actor: Actor
+    message: draft_pb2.CommitResult, result: CommitResult, request: draft_pb2.CommitRequest, encoder: MergedEncoder
 ) -> None:
     message.record_id = result.record_id
-    message.status.CopyFrom(types_pb2.Status() if result.error is None else to_status(result.error))
+    if result.error is None:
+        message.status.SetInParent()
+    else:
+        message.status.CopyFrom(to_status(result.error))
     message.changed_fields.extend(result.changed_fields)
-    message.changed_attributes.extend(result.changed_attributes)
-    message.conflicts.extend(to_conflict(conflict, request.response_encoding) for conflict in result.conflicts)
+    if result.changed_attributes:
+        message.changed_attributes.extend(result.changed_attributes)
+    if result.conflicts:
+        message.conflicts.extend(to_conflict(conflict, request.response_encoding) for conflict in result.conflicts)
     if result.record is not None:
-        fill_record(message.record, result.record, actor.tenant_id, request, with_content=_with_content(request))
+        message.record.MergeFromString(encoder.record(result.record))
 
 
 def _selection(request: draft_pb2.CommitRequest | draft_pb2.DiscardRequest) -> Selection:
