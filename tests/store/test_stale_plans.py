@@ -47,6 +47,7 @@ async def test_statements_use_indexes_even_while_tables_are_small(database_url: 
                 CONTENT["patch_content"],
                 CONTENT["delete_content"],
                 DRAFTS["save_drafts"],
+                DRAFTS["save_drafts_again"],
                 COMMITS["lock_drafts"],
                 COMMITS["write_drafts"],
                 DRAFTS["drop_drafts"],

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import count
 from typing import Any, TypeVar
 
 from draftline_server.domain.content import Limits
@@ -224,12 +225,13 @@ class World:
         self, user: str, edits: Sequence[DraftEdit], *, session_id: str = "", reason: str = "", partial: bool = False,
         move: bool = False,
     ) -> Sequence[SaveResult]:  # fmt: skip
+        attempts = count()
         return await all_or_none(
             self.transactions,
             self.actor(user),
             lambda transaction: self.drafts.save(
                 transaction, self.actor(user), COLLECTION, edits, session_id=session_id, change_reason=reason,
-                omit_content=False, move_to_session=move,
+                omit_content=False, move_to_session=move, again=next(attempts) > 0,
             ),
             partial=partial,
         )  # fmt: skip

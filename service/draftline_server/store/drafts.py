@@ -8,6 +8,8 @@ one that saves a draft locks its record FOR SHARE.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TypeVar
 
 import asyncpg
 import msgspec
@@ -26,16 +28,19 @@ from ..domain.drafts import (
     SaveResult,
     Selection,
 )
-from ..domain.errors import DraftNotFoundError, SelectionTooLargeError
+from ..domain.errors import DraftlineError, DraftNotFoundError, SelectionTooLargeError
 from ..domain.records import Actor, Record
 from .driver_errors import RacedError
 from .in_place_patches import step_json
 from .record_errors import draft_version_mismatch, error_of
-from .record_rows import limit_values
+from .record_rows import limit_values, time_of
 from .statements import load
-from .transaction import Transaction
+from .transaction import Rows, Transaction
 
 SQL = load("drafts")
+T = TypeVar("T")
+
+_KINDS = {kind.value: kind for kind in DraftKind}
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 _conflicts = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
@@ -58,13 +63,17 @@ class DraftStore:
         change_reason: str,
         omit_content: bool,
         move_to_session: bool = False,
+        again: bool = False,
     ) -> list[SaveResult]:
-        """Save the edits, and return a result for each. Edits with an error are skipped."""
+        """Save the edits, and return a result for each. Edits with an error are skipped.
+
+        Raises RacedError if another call created one of the drafts meanwhile. The statement that expects no conflict
+        takes less time, so only later attempts, which are made `again`, use the other one.
+        """
+        now = await transaction.now()
         values: dict[str, object] = {
-            "tenant_id": actor.tenant_id,
-            "user_id": actor.user_id,
-            "collection": collection,
-            "now": await transaction.now(),
+            **identity(actor, collection),
+            "now": now,
             "session_id": session_id,
             "move_to_session": move_to_session,
             "change_reason": change_reason,
@@ -72,9 +81,20 @@ class DraftStore:
             **_arrays(edits),
             **limit_values(self._limits),
         }
-        rows = await transaction.fetch(SQL["save_drafts"], values)
-        results = {row["index"]: _saved(row, actor, collection, edits[row["index"] - 1]) for row in rows}
-        return [results[index] for index in range(1, len(edits) + 1)]
+        try:
+            rows = await transaction.fetch(SQL["save_drafts_again" if again else "save_drafts"], values)
+        except asyncpg.UniqueViolationError:
+            raise RacedError from None
+        results: list[SaveResult] = [SaveResult()] * len(edits)
+        for row in rows:
+            index = row["index"] - 1
+            if row["failure"] is not None:
+                results[index] = SaveResult(error=_error(row["failure"], collection, edits[index]))
+            elif not row["vanishes"]:
+                results[index] = SaveResult(
+                    merged_of(row, actor, collection, saved_at=now, session_id=session_id, change_reason=change_reason)
+                )
+        return results
 
     async def discard(
         self, transaction: Transaction, actor: Actor, collection: str, selection: Selection, *, with_content: bool
@@ -97,7 +117,17 @@ class DraftStore:
             raise RacedError  # the record was created meanwhile, and the draft was saved over it
         await check_selection(transaction, actor, collection, selection, {})
         check_versions(selection, {row["record_id"]: row["draft_version"] for row in rows})
-        return [merged_of(row, actor, collection) for row in rows]
+        return [
+            merged_of(
+                row,
+                actor,
+                collection,
+                saved_at=row["draft_updated_at"],
+                session_id=row["session_id"],
+                change_reason=row["change_reason"],
+            )
+            for row in rows
+        ]
 
 
 def identity(actor: Actor, collection: str) -> dict[str, object]:
@@ -109,14 +139,22 @@ async def selected(transaction: Transaction, actor: Actor, collection: str, sele
 
     Raises SelectionTooLargeError if there are more than MAX_SELECTED.
     """
+    values = {**identity(actor, collection), **selection_values(selection)}
+    return versions_of(await transaction.fetch(SQL["select_drafts"], values))
+
+
+def selection_values(selection: Selection) -> dict[str, object]:
+    """Return the values of statements that select drafts."""
     wanted = selection.expected_versions
-    values: dict[str, object] = {
-        **identity(actor, collection),
+    return {
         "record_ids": None if wanted is None else list(wanted),
         "session_id": selection.session_id,
         "limit": MAX_SELECTED + 1,
     }
-    rows = await transaction.fetch(SQL["select_drafts"], values)
+
+
+def versions_of(rows: Rows) -> dict[str, int]:
+    """Return the versions of selected drafts by record id. Raises SelectionTooLargeError if there are too many."""
     if len(rows) > MAX_SELECTED:
         raise SelectionTooLargeError(
             f"the selection has more than {MAX_SELECTED} drafts; select them in parts, by record", limit=MAX_SELECTED
@@ -146,8 +184,10 @@ def check_versions(selection: Selection, versions: dict[str, int]) -> None:
             raise draft_version_mismatch(record_id, versions[record_id])
 
 
-def merged_of(row: asyncpg.Record, actor: Actor, collection: str) -> MergedRecord:
-    """Build a merged record from the columns that the statements of drafts.sql share."""
+def merged_of(
+    row: asyncpg.Record, actor: Actor, collection: str, *, saved_at: datetime, session_id: str, change_reason: str
+) -> MergedRecord:
+    """Build a merged record from the columns that statements of drafts.sql share, and the last save of its draft."""
     return MergedRecord(
         Record(
             collection,
@@ -156,19 +196,19 @@ def merged_of(row: asyncpg.Record, actor: Actor, collection: str) -> MergedRecor
             row["version"],
             row["parent_id"],
             row["position"],
-            row["created_at"],
+            time_of(row["created_at"]),
             row["created_by"],
-            row["updated_at"],
+            time_of(row["updated_at"]),
             row["updated_by"],
             row["deleted_at"],
         ),
-        DraftKind(row["draft_kind"]),
+        _KINDS[row["draft_kind"]],
         row["draft_version"],
         sorted(row["modified_fields"]),
         actor.user_id,
-        row["draft_updated_at"],
-        row["session_id"],
-        row["change_reason"],
+        saved_at,
+        session_id,
+        change_reason,
         conflicts_of(collection, row["record_id"], row["version"], row["conflicts"]),
         row["modified_attributes"],
     )
@@ -201,14 +241,21 @@ def _arrays(edits: Sequence[DraftEdit]) -> dict[str, object]:
     actions = [_action(edit) for edit in edits]
     return {
         "record_ids": [edit.record_id for edit in edits],
-        "actions": [name for name, _ in actions],
+        "actions": sparse([name for name, _ in actions], "CHANGE"),
         "edits": [text for _, text in actions],
-        "expected_draft_versions": [edit.expected_draft_version for edit in edits],
-        "base_versions": [edit.base_version for edit in edits],
-        "replaces": [edit.replace for edit in edits],
-        "attribute_sets": [_encode(edit.attributes).decode() if edit.attributes else None for edit in edits],
-        "allow_deleteds": [edit.allow_deleted for edit in edits],
+        "expected_draft_versions": sparse([edit.expected_draft_version for edit in edits], None),
+        "base_versions": sparse([edit.base_version for edit in edits], None),
+        "replaces": sparse([edit.replace for edit in edits], False),
+        "attribute_sets": sparse(
+            [_encode(edit.attributes).decode() if edit.attributes else None for edit in edits], None
+        ),
+        "allow_deleteds": sparse([edit.allow_deleted for edit in edits], False),
     }
+
+
+def sparse(column: list[T], default: T) -> list[T]:
+    """Return a column of parallel arrays, which is empty if it has only the value that statements assume then."""
+    return [] if column.count(default) == len(column) else column
 
 
 def _action(edit: DraftEdit) -> tuple[str, str | None]:
@@ -222,10 +269,6 @@ def _action(edit: DraftEdit) -> tuple[str, str | None]:
     return "DELETE", None
 
 
-def _saved(row: asyncpg.Record, actor: Actor, collection: str, edit: DraftEdit) -> SaveResult:
-    if row["failure"] is not None:
-        where = {"OPERATIONS": "operations", "CREATE": "create"}.get(_action(edit)[0], "delta")
-        return SaveResult(error=error_of(row["failure"], collection, edit.record_id, where))
-    if row["vanishes"]:
-        return SaveResult()
-    return SaveResult(merged_of(row, actor, collection))
+def _error(failure: str, collection: str, edit: DraftEdit) -> DraftlineError:
+    where = {"OPERATIONS": "operations", "CREATE": "create"}.get(_action(edit)[0], "delta")
+    return error_of(failure, collection, edit.record_id, where)

@@ -1,12 +1,21 @@
-"""Rows of records as values, and the limits of contents as the parameters of statements."""
+"""Rows of records as values, and the limits of contents as the parameters of statements.
+
+The driver takes as long to convert the two times of a record as all its other columns. Statements that return many
+records therefore return these in PostgreSQL's binary form.
+"""
 
 from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 import asyncpg
 
 from ..domain.content import Limits
 from ..domain.records import Record
 from .record_errors import deleted, not_found
+
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 def limit_values(limits: Limits) -> dict[str, object]:
@@ -44,3 +53,9 @@ def shown(record: Record | None, collection: str, record_id: str, *, show_delete
     if record.deleted_at is not None and not show_deleted:
         raise deleted(record_id)
     return record
+
+
+@lru_cache(maxsize=4096)  # the records of one write share their times
+def time_of(binary: bytes) -> datetime:
+    """Return the time of PostgreSQL's binary form: microseconds since 2000."""
+    return _EPOCH + timedelta(microseconds=int.from_bytes(binary, "big", signed=True))

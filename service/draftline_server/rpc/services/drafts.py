@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 
 from draftline.v1 import draft_pb2
 
@@ -70,6 +71,8 @@ class DraftService:
             if result.merged is not None:
                 message.record.MergeFromString(encoder.encode(result.merged))
 
+        attempts = count()
+
         async def write(transaction: Transaction) -> draft_pb2.SaveDraftResponse:
             results = await self.drafts.save(
                 transaction,
@@ -80,6 +83,7 @@ class DraftService:
                 change_reason=request.change_reason,
                 omit_content=request.omit_content,
                 move_to_session=request.move_to_session,
+                again=next(attempts) > 0,
             )
             self.quotas.check_new_drafts(actor.tenant_id, sum(map(_is_new, results)))
             response = draft_pb2.SaveDraftResponse()

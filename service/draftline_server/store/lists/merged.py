@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from typing import Any
 
 import asyncpg
@@ -24,6 +22,7 @@ from ..drafts import conflicts_of
 from ..filter_templates import after_prefix, parameterize
 from ..page_tokens import PageTokens, Position
 from ..record_errors import invalid_filter
+from ..record_rows import time_of
 from ..relations.filter_relations import related_fields
 from .branches import ListQueryKey
 from .entries import EntryRange
@@ -33,7 +32,6 @@ from .query import count_statement, page_statement
 from .ranges import EntryRanges
 from .sync_states import sync_of
 
-_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 MAX_PAGE_BYTES = 4 * 1024 * 1024  # of content
 UNDECLARED = (FieldType.NUMBER, FieldType.TEXT, FieldType.BOOLEAN)  # numbers first, then texts, then booleans
 
@@ -281,9 +279,3 @@ def record_of(row: Sequence[Any], collection: str) -> Record:
         collection, record_id, content, version, parent_id, position, time_of(created_at), created_by,
         time_of(updated_at), updated_by, deleted_at,
     )  # fmt: skip
-
-
-@lru_cache(maxsize=4096)  # the records of one write share their times
-def time_of(binary: bytes) -> datetime:
-    """Return the time of PostgreSQL's binary form: microseconds since 2000."""
-    return _EPOCH + timedelta(microseconds=int.from_bytes(binary, "big", signed=True))

@@ -2,7 +2,36 @@
 -- Compose edits of different records of one collection, in parallel arrays, onto the drafts of one user. The records
 -- are locked FOR SHARE, in primary-key order: a patch that is running finishes first, and a later one sees these drafts
 -- (see draftline.refresh_drafts). There is one row for each edit. A failure is returned as a value, and prevents saving
--- that edit only.
+-- that edit only. The statement fails if another transaction has created one of the drafts meanwhile, or if a new draft
+-- has an entry already: save_drafts_again then takes its place.
+-- include: drafts.checked_edits
+created AS (
+    -- include: drafts.add_drafts
+),
+-- include: drafts.log_saved
+,
+-- include: write_tail.add_draft_entries
+SELECT k.failure::text AS failure,
+    -- include: drafts.saved
+
+-- name: save_drafts_again
+-- Do the same as save_drafts, but slower and under any circumstances. An edit that another transaction has raced is returned
+-- as a failure.
+-- include: drafts.checked_edits
+created AS (
+    -- include: drafts.add_drafts
+    ON CONFLICT (tenant_id, user_id, collection, record_id) DO NOTHING
+    RETURNING record_id
+),
+-- include: drafts.log_saved
+,
+-- include: write_tail.move_draft_entries
+SELECT CASE WHEN k.failure IS NULL AND k.draft_version = 0 AND k.record_id NOT IN (SELECT record_id FROM created)
+        THEN '{"reason": "RACED"}' ELSE k.failure::text END AS failure,
+    -- include: drafts.saved
+
+-- fragment: checked_edits
+-- Lock the records and drafts, and compose, check and merge the edits: `checked`. Store the drafts that exist already.
 WITH locked AS MATERIALIZED (
     SELECT r.*
     FROM (
@@ -59,11 +88,17 @@ WITH locked AS MATERIALIZED (
             WHEN d.kind = 'DELETE' AND p.action <> 'DELETE' AND NOT p.replaces THEN
                 '{"reason": "DRAFT_DELETES_RECORD"}'
         END AS refusal
-    FROM unnest(CAST(:record_ids AS text[]), CAST(:actions AS text[]), CAST(:edits AS jsonb[]),
-            CAST(:expected_draft_versions AS bigint[]), CAST(:base_versions AS bigint[]),
-            CAST(:replaces AS boolean[]), CAST(:attribute_sets AS jsonb[]), CAST(:allow_deleteds AS boolean[]))
-        WITH ORDINALITY AS p (record_id, action, edit, expected_draft_version, base_version, replaces, sets,
-            allow_deleted, index)
+    FROM (
+        -- An array may be empty.
+        SELECT p.index, p.record_id, coalesce(p.action, 'CHANGE') AS action, p.edit, p.expected_draft_version,
+            p.base_version, coalesce(p.replaces, false) AS replaces, p.sets,
+            coalesce(p.allow_deleted, false) AS allow_deleted
+        FROM unnest(CAST(:record_ids AS text[]), CAST(:actions AS text[]), CAST(:edits AS jsonb[]),
+                CAST(:expected_draft_versions AS bigint[]), CAST(:base_versions AS bigint[]),
+                CAST(:replaces AS boolean[]), CAST(:attribute_sets AS jsonb[]), CAST(:allow_deleteds AS boolean[]))
+            WITH ORDINALITY AS p (record_id, action, edit, expected_draft_version, base_version, replaces, sets,
+                allow_deleted, index)
+    ) AS p
     -- In effect LEFT JOINs, because every record is among the arguments. A full join is never executed as nested
     -- loops, which the planner would choose, as it expects ten arguments, and which take 50 ms for a thousand.
     FULL JOIN locked AS r ON r.record_id = p.record_id
@@ -90,7 +125,8 @@ WITH locked AS MATERIALIZED (
              WHEN action = 'CREATE' AND old_kind IS NULL THEN 'CREATE' ELSE 'CHANGE' END AS new_kind,
         CASE WHEN revives
              THEN jsonb_build_object('v', draftline.apply_edit((step).content, coalesce(old_merged, content)))
-             ELSE draftline.compose(coalesce(old_edit, '{}'), (step).content) END AS edited
+             WHEN old_edit IS NULL THEN (step).content
+             ELSE draftline.compose(old_edit, (step).content) END AS edited
     FROM resolved AS r
     OFFSET 0
 ), seen AS (
@@ -101,18 +137,19 @@ WITH locked AS MATERIALIZED (
     FROM composed AS c
     OFFSET 0
 ), rebased AS (
-    SELECT c.*, plain.fields, CASE
+    -- An edit that only sets keys, as nearly every edit does, is rebased here: `plain_edit`.
+    SELECT c.*, plain.edit AS plain_edit, plain.base AS plain_base, plain.fields, CASE
         WHEN new_kind = 'DELETE' THEN CAST(ROW('{}', jsonb_build_object('v', new_basis)) AS draftline.based_edit)
         WHEN new_kind = 'CREATE' THEN CAST(ROW(edited, '{}') AS draftline.based_edit)
-        WHEN plain.edit IS NOT NULL THEN CAST(ROW(plain.edit, plain.base) AS draftline.based_edit)
-        ELSE draftline.rebase(edited, new_basis, content) END AS stored
+        WHEN plain.edit IS NULL THEN draftline.rebase(edited, new_basis, content) END AS stored
     FROM seen AS c
     LEFT JOIN LATERAL draftline.rebase_sets(edited -> 's', new_basis, content) AS plain
         ON new_kind = 'CHANGE' AND edited ? 's' AND edited - 's' = '{}'
     OFFSET 0
 ), merged AS (
-    SELECT r.*, (stored).edit AS new_edit, (stored).base AS new_base,
-        draftline.apply_edit((stored).edit, content) AS new_merged,
+    SELECT r.*, coalesce(plain_edit, (stored).edit) AS new_edit, coalesce(plain_base, (stored).base) AS new_base,
+        CASE WHEN plain_edit IS NOT NULL THEN coalesce(content, '{}') || coalesce(plain_edit -> 's', '{}')
+             ELSE draftline.apply_edit((stored).edit, content) END AS new_merged,
         CASE WHEN sets IS NOT NULL OR old_attributes IS NOT NULL OR new_kind = 'DELETE' OR revives
              THEN draftline.draft_attributes(new_kind, CASE WHEN NOT revives THEN old_attributes END,
                 CASE WHEN revives AND action <> 'CREATE' THEN draftline.own_attributes(
@@ -157,18 +194,22 @@ WITH locked AS MATERIALIZED (
     SELECT draftline.delete_drafts(:tenant_id, :collection, array_agg(CAST(:user_id AS text)), array_agg(k.record_id)) AS drafts
     FROM checked AS k
     WHERE k.failure IS NULL AND k.draft_version > 0 AND k.vanishes
-), created AS (
-    INSERT INTO draftline.draft (tenant_id, user_id, collection, record_id, kind, edit, base, base_version, merged,
-        attributes, version, session_id, change_reason, created_at, updated_at, definition_version)
-    SELECT :tenant_id, :user_id, :collection, k.record_id, k.new_kind, k.new_edit, k.new_base, k.record_version,
-        k.new_merged, k.new_attributes, 1, :session_id, :change_reason, CAST(:now AS timestamptz), CAST(:now AS timestamptz),
-        k.definition_version
-    FROM checked AS k
-    WHERE k.failure IS NULL AND k.draft_version = 0
-    ORDER BY k.record_id
-    ON CONFLICT (tenant_id, user_id, collection, record_id) DO NOTHING
-    RETURNING record_id
-), changed_drafts AS (
+),
+
+-- fragment: add_drafts
+-- Insert the new drafts of `checked`. What follows ends the insertion.
+INSERT INTO draftline.draft (tenant_id, user_id, collection, record_id, kind, edit, base, base_version, merged,
+    attributes, version, session_id, change_reason, created_at, updated_at, definition_version)
+SELECT :tenant_id, :user_id, :collection, k.record_id, k.new_kind, k.new_edit, k.new_base, k.record_version,
+    k.new_merged, k.new_attributes, 1, :session_id, :change_reason, CAST(:now AS timestamptz), CAST(:now AS timestamptz),
+    k.definition_version
+FROM checked AS k
+WHERE k.failure IS NULL AND k.draft_version = 0
+ORDER BY k.record_id
+
+-- fragment: log_saved
+-- Log the drafts of `checked`, and list them for the moves of their entries.
+changed_drafts AS (
     SELECT 'SAVE_DRAFT' AS source, CAST(:user_id AS text) AS user_id, CAST(:collection AS text) AS collection,
         k.record_id, CAST(:session_id AS text) AS session_id
     FROM checked AS k
@@ -183,20 +224,21 @@ WITH locked AS MATERIALIZED (
         CASE WHEN k.deleted_at IS NULL THEN k.content END AS live
     FROM checked AS k
     WHERE k.failure IS NULL
-),
--- include: write_tail.move_draft_entries
-SELECT k.index, k.record_id,
-    CASE WHEN k.failure IS NULL AND k.draft_version = 0 AND k.record_id NOT IN (SELECT record_id FROM created)
-        THEN '{"reason": "RACED"}' ELSE k.failure::text END AS failure,
+)
+
+-- fragment: saved
+-- The other columns of the result, and where all come from.
+k.index, k.record_id,
     k.vanishes, CASE WHEN NOT :omit_content THEN k.new_merged::text END AS content, k.record_version AS version,
     draftline.drafted_parent_id(k.new_attributes, k.own_parent_id) AS parent_id,
     draftline.drafted_position(k.new_attributes, k.own_position) AS position,
     CASE WHEN k.new_attributes IS NULL THEN '{}'
          ELSE draftline.modified_attributes(k.new_attributes, k.own_parent_id, k.own_position) END AS modified_attributes,
-    coalesce(k.created_at, k.draft_created_at, :now) AS created_at, coalesce(k.created_by, :user_id) AS created_by,
-    coalesce(k.updated_at, :now) AS updated_at, coalesce(k.updated_by, :user_id) AS updated_by,
-    CASE WHEN k.new_kind <> 'CREATE' THEN k.deleted_at END AS deleted_at, k.new_kind AS draft_kind, k.draft_version + 1 AS draft_version, CAST(:now AS timestamptz) AS draft_updated_at,
-    CAST(:session_id AS text) AS session_id, CAST(:change_reason AS text) AS change_reason,
+    timestamptz_send(coalesce(k.created_at, k.draft_created_at, :now)) AS created_at,
+    coalesce(k.created_by, :user_id) AS created_by,
+    timestamptz_send(coalesce(k.updated_at, :now)) AS updated_at, coalesce(k.updated_by, :user_id) AS updated_by,
+    CASE WHEN k.new_kind <> 'CREATE' THEN k.deleted_at END AS deleted_at, k.new_kind AS draft_kind,
+    k.draft_version + 1 AS draft_version,
     CASE WHEN k.failure IS NULL THEN coalesce(k.fields,
         draftline.modified_fields(k.new_kind, k.new_edit, k.content, k.new_merged)) END AS modified_fields,
     CASE WHEN k.failure IS NULL AND (k.old_base_version <> k.record_version OR k.deleted_at IS NOT NULL)
@@ -208,7 +250,11 @@ CROSS JOIN vanished
 CROSS JOIN draft_entries
 
 -- name: select_drafts
--- Return the selected drafts: those of some records, those of a session, or all.
+-- Return the selected drafts, in primary-key order.
+-- include: drafts.selection
+
+-- fragment: selection
+-- The selected drafts: those of some records, those of a session, or all.
 SELECT d.record_id, d.version
 FROM (SELECT DISTINCT p.record_id FROM unnest(CAST(:record_ids AS text[])) AS p (record_id)) AS p
 CROSS JOIN LATERAL (
@@ -288,8 +334,8 @@ SELECT d.record_id, CASE WHEN :with_content THEN d.merged::text END AS content, 
     draftline.drafted_position(d.attributes, o.position) AS position,
     CASE WHEN d.attributes IS NULL THEN '{}'
          ELSE draftline.modified_attributes(d.attributes, o.parent_id, o.position) END AS modified_attributes,
-    coalesce(r.created_at, d.created_at) AS created_at,
-    coalesce(r.created_by, d.user_id) AS created_by, coalesce(r.updated_at, d.updated_at) AS updated_at,
+    timestamptz_send(coalesce(r.created_at, d.created_at)) AS created_at,
+    coalesce(r.created_by, d.user_id) AS created_by, timestamptz_send(coalesce(r.updated_at, d.updated_at)) AS updated_at,
     coalesce(r.updated_by, d.user_id) AS updated_by, o.deleted_at,
     d.kind AS draft_kind, d.version AS draft_version, d.updated_at AS draft_updated_at, d.session_id, d.change_reason,
     draftline.modified_fields(d.kind, d.edit, r.content, d.merged) AS modified_fields, '[]' AS conflicts,

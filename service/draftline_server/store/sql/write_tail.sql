@@ -17,7 +17,8 @@
 --   old_position, position
 --   user_id, session_id, commit_id, change_reason, request_id
 --
--- For drafts: `changed_drafts`, for which watchers are notified, and `log_drafts`; `moved_drafts` and `move_draft_entries`.
+-- For drafts: `changed_drafts`, for which watchers are notified, and `log_drafts`; `moved_drafts` and `move_draft_entries`, or
+-- `add_draft_entries`. All are of the collection `:collection`.
 -- Writes of many records tally them with `tally_locked_records`, and `move_locked_entries` includes it.
 
 -- fragment: end_write
@@ -253,20 +254,56 @@ moved_entries AS MATERIALIZED (
 -- join `draft_entries`.
 draft_entries AS MATERIALIZED (
     SELECT (
-        SELECT CASE WHEN count(*) > 0 THEN draftline.move_draft_order_entries(:tenant_id, array_agg(d.user_id),
-            array_agg(d.collection), array_agg(d.record_id), array_agg(d.old_merged), array_agg(d.new_merged)) END
-        FROM moved_drafts AS d
-        WHERE EXISTS (SELECT FROM draftline.collection_order AS o
-            WHERE o.tenant_id = :tenant_id AND o.collection = d.collection AND o.state <> 'DELETING')
+        -- include: write_tail.moved_draft_entries
     ) AS moved, (
-        SELECT CASE WHEN count(*) > 0 THEN draftline.tally_drafts(:tenant_id, array_agg(d.user_id),
-            array_agg(d.collection), array_agg(d.old_kind), array_agg(d.old_merged), array_agg(d.new_kind),
-            array_agg(d.new_merged), array_agg(d.live)) END
-        FROM moved_drafts AS d
-        WHERE EXISTS (SELECT FROM draftline.statistic AS q WHERE q.tenant_id = :tenant_id
-            AND q.collection = d.collection AND q.state IN ('BUILDING', 'READY'))
+        -- include: write_tail.tallied_drafts
     ) AS tallied
 )
+
+-- fragment: add_draft_entries
+-- The same, but the entries of drafts that are new are inserted by the statement itself, without arrays. It fails if one exists
+-- already.
+-- include: write_tail.orders_of_collection
+, added_entries AS (
+    INSERT INTO draftline.draft_order_entry (tenant_id, user_id, collection, order_id, key, record_id)
+    SELECT :tenant_id, d.user_id, d.collection, d.order_id, d.key, d.record_id
+    FROM (
+        SELECT d.user_id, d.collection, d.record_id, o.order_id, draftline.order_key(d.new_merged, o.keys) AS key
+        FROM moved_drafts AS d
+        CROSS JOIN orders AS o
+        WHERE d.old_kind IS NULL AND NOT o.is_relation
+      UNION ALL
+        SELECT d.user_id, d.collection, d.record_id, o.order_id, m.new_key
+        FROM moved_drafts AS d
+        CROSS JOIN orders AS o
+        CROSS JOIN LATERAL draftline.moved_relation_keys(NULL, d.new_merged, o.keys) AS m
+        WHERE d.old_kind IS NULL AND o.is_relation
+        OFFSET 0  -- so that each key is computed once
+    ) AS d
+    WHERE draftline.order_entry_fits(d.key, CAST(:tenant_id AS text) || d.user_id || d.collection || d.record_id)
+), draft_entries AS MATERIALIZED (
+    SELECT (
+        -- include: write_tail.moved_draft_entries
+          AND d.old_kind IS NOT NULL
+    ) AS moved, (
+        -- include: write_tail.tallied_drafts
+    ) AS tallied
+)
+
+-- fragment: moved_draft_entries
+SELECT CASE WHEN count(*) > 0 THEN draftline.move_draft_order_entries(:tenant_id, array_agg(d.user_id),
+    array_agg(d.collection), array_agg(d.record_id), array_agg(d.old_merged), array_agg(d.new_merged)) END
+FROM moved_drafts AS d
+WHERE EXISTS (SELECT FROM draftline.collection_order AS o
+    WHERE o.tenant_id = :tenant_id AND o.collection = :collection AND o.state <> 'DELETING')
+
+-- fragment: tallied_drafts
+SELECT CASE WHEN count(*) > 0 THEN draftline.tally_drafts(:tenant_id, array_agg(d.user_id),
+    array_agg(d.collection), array_agg(d.old_kind), array_agg(d.old_merged), array_agg(d.new_kind),
+    array_agg(d.new_merged), array_agg(d.live)) END
+FROM moved_drafts AS d
+WHERE EXISTS (SELECT FROM draftline.statistic AS q WHERE q.tenant_id = :tenant_id
+    AND q.collection = :collection AND q.state IN ('BUILDING', 'READY'))
 
 -- fragment: log_drafts
 -- Write the log entries that tell watchers of a user's drafts. A common table expression `changed_drafts` precedes it:

@@ -1,0 +1,149 @@
+"""A save has two statements: the one that expects no conflict does what the other one does, or leaves it to that."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from decimal import Decimal
+from typing import Any
+
+from draftline_server.domain.content import Limits, equal
+from draftline_server.domain.drafts import ChangeByDelta, Creation, DraftEdit, Selection, edit_of_delta
+from draftline_server.domain.edits import Strategy
+from draftline_server.domain.records import NewRecord
+from draftline_server.store.database import Database
+from draftline_server.store.statements import Statement
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support.edit_strategies import contents, deltas, operation_lists, to_text
+from support.soak_scale import examples
+from support.tenant_changes import LoggedWorld
+from support.tenant_stores import COLLECTION, all_or_none, deletion, operate
+
+LIMITS = Limits(max_depth=6, max_indexed_text_bytes=12)
+IDS = ("1", "2", "3", "😀")
+USERS = ("ada", "bob")
+TABLES = ("record", "change", "draft", "order_entry", "draft_order_entry", "tally")
+# The columns that differ between tenants.
+OWN = {
+    "tenant_id", "log_xact", "change_id", "commit_id", "order_id", "statistic_id", "created_at", "updated_at",
+    "deleted_at",
+}  # fmt: skip
+FIELDS = '[{"path": ["a"], "type": "TEXT"}, {"path": ["b"], "type": "NUMBER"}]'
+ORDERS = '[[{"path": ["b"], "descending": true}, {"path": ["a"], "descending": false}]]'
+STATISTICS = '[{"name": "by_b", "keys": [{"path": ["b"], "type": "NUMBER"}], "measures": [["b"]]}]'
+RELATIONS = '[{"name": "some", "path": ["c"], "collection": "films", "inverse": "somes"}]'
+
+_tenants = itertools.count()
+
+
+class Side(LoggedWorld):
+    """A tenant whose saves use one of the statements."""
+
+    def __init__(self, database: Database, *, again: bool) -> None:
+        super().__init__(database, f"saves-{next(_tenants)}", LIMITS)
+        self.again = again
+
+    async def run(self, user: str, edits: Sequence[DraftEdit], options: dict[str, Any], *, partial: bool) -> Any:
+        results = await all_or_none(
+            self.transactions,
+            self.actor(user),
+            lambda transaction: self.drafts.save(
+                transaction, self.actor(user), COLLECTION, edits, again=self.again, **options
+            ),
+            partial=partial,
+        )
+        return [_told(result.merged) if result.error is None else repr(result.error) for result in results]
+
+    async def left(self) -> dict[str, list[Any]]:
+        """Return every row that the tenant has, without the columns that differ between tenants."""
+        found: dict[str, list[Any]] = {}
+        for table in TABLES:
+            sql = f"SELECT to_jsonb(t)::text AS row FROM draftline.{table} AS t WHERE tenant_id = $1"
+            rows = await self.database.fetch(Statement("left", sql, ("tenant_id",)), {"tenant_id": self.tenant_id})
+            kept = [json.loads(row["row"], parse_float=Decimal) for row in rows]
+            found[table] = sorted(
+                ({name: row[name] for name in sorted(row) if name not in OWN} for row in kept), key=str
+            )
+        return found
+
+
+def _told(value: Any) -> Any:
+    """Return a value of the domain without its times."""
+    if not hasattr(value, "__dataclass_fields__"):
+        return value
+    return {each.name: _told(getattr(value, each.name)) for each in fields(value) if not each.name.endswith("_at")}
+
+
+@st.composite
+def edits(draw: st.DrawFn, stored: dict[str, Any], record_id: str) -> DraftEdit:
+    content = stored.get(record_id, {})
+    match draw(st.sampled_from(["delta", "delta", "delta", "operations", "create", "delete"])):
+        case "delete":
+            edit = deletion(record_id)
+        case "create":
+            edit = DraftEdit(record_id, Creation(to_text(draw(contents))))
+        case "operations":
+            edit = operate(record_id, *(step for step in draw(operation_lists(content, 3)) if step.op != "test"))
+        case _:
+            delta = draw(deltas(content))
+            strategy = draw(st.sampled_from([Strategy.SHALLOW, Strategy.SHALLOW, *Strategy]))
+            edit = DraftEdit(
+                record_id, ChangeByDelta(edit_of_delta(delta if isinstance(delta, dict) else {}, strategy))
+            )
+    rarely = st.sampled_from([False, False, False, True])
+    return replace(
+        edit,
+        expected_draft_version=draw(st.sampled_from([None, None, None, 0, 1])),
+        base_version=draw(st.sampled_from([None, None, None, 0, 1, 2])),
+        replace=draw(rarely),
+        attributes=draw(st.sampled_from([{}, {}, {}, {"parent_id": "p"}, {"position": 1}, {"parent_id": None}])),
+        allow_deleted=draw(rarely),
+    )
+
+
+@settings(
+    max_examples=examples(60),
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(data=st.data())
+async def test_both_statements_do_the_same(database: Database, data: st.DataObject) -> None:
+    sides = Side(database, again=False), Side(database, again=True)
+    stored = {record_id: data.draw(contents) for record_id in data.draw(st.lists(st.sampled_from(IDS), unique=True))}
+    deleted = data.draw(st.sampled_from([None, None, *IDS]))
+    declared = data.draw(st.sampled_from([True, True, True, False]))
+    for side in sides:
+        if declared:
+            await side.declare(
+                fields=FIELDS, orders=ORDERS, relations=RELATIONS, indexed_text='[["a"]]', statistics=STATISTICS
+            )
+            await side.specs.load(side.tenant_id, [COLLECTION])
+        for record_id, content in stored.items():
+            new = NewRecord(COLLECTION, record_id, to_text(content))
+            await side.content.create(side.actor("sys"), new, change_reason="", validate_only=False)
+        if deleted in stored:
+            await side.delete(deleted)
+    for _ in range(data.draw(st.integers(1, 4))):
+        user = data.draw(st.sampled_from(USERS))
+        if data.draw(st.sampled_from([False, False, False, True])):
+            for side in sides:
+                await side.discard(user, Selection())
+        ids = data.draw(st.lists(st.sampled_from([*IDS, "new"]), min_size=1, max_size=4, unique=True))
+        step = [data.draw(edits(stored, record_id)) for record_id in ids]
+        options = {
+            "session_id": data.draw(st.sampled_from(["", "", "s"])),
+            "change_reason": data.draw(st.sampled_from(["", "why"])),
+            "omit_content": data.draw(st.booleans()),
+            "move_to_session": data.draw(st.booleans()),
+        }
+        partial = data.draw(st.booleans())
+        usual, again = [await side.run(user, step, options, partial=partial) for side in sides]
+        assert equal(usual, again), (usual, again)
+        left, right = [await side.left() for side in sides]
+        for table in TABLES:
+            assert equal(left[table], right[table]), (table, left[table], right[table])
+    assert await sides[0].differences() == []
