@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import asyncpg
 import grpc
 import pytest
 from draftline.v1 import draft_pb2
@@ -68,3 +69,45 @@ def test_draft_that_left_the_session_stays_a_draft(
     assert not answer
     (merged,) = ada.stub.GetMerged(draft_pb2.GetMergedRequest(**ada.where), metadata=ada.metadata).records
     assert (merged.session_id, dict(merged.record.content.struct), merged.record.version) == ("s2", {"x": 2}, 1)
+
+
+def test_save_that_meets_an_unexpected_row_is_repeated_by_the_statement_for_any_case(
+    records: Records, ada: Drafts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records.create("a", {})
+    send: Callable[..., Awaitable[Any]] = Transaction.fetch
+    sent = list[str]()
+
+    async def fetch(self: Transaction, statement: Any, values: dict[str, object]) -> Any:
+        sent.append(statement.name)
+        if statement.name == "save_drafts":
+            raise asyncpg.UniqueViolationError("as for a draft that another call creates")
+        return await send(self, statement, values)
+
+    monkeypatch.setattr(Transaction, "fetch", fetch)
+    save(ada, "a", delta={"json": '{"x": 1}'})
+    assert [name for name in sent if name.startswith("save")] == ["save_drafts", "save_drafts_again"]
+    (merged,) = ada.stub.GetMerged(draft_pb2.GetMergedRequest(**ada.where), metadata=ada.metadata).records
+    assert (merged.draft_version, dict(merged.record.content.struct)) == (1, {"x": 1})
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_commit_refreshes_drafts_only_if_others_have_them(
+    records: Records, ada: Drafts, bob: Drafts, monkeypatch: pytest.MonkeyPatch, is_shared: bool
+) -> None:
+    records.create("a", {})
+    save(ada, "a", delta={"json": '{"x": 1}'})
+    if is_shared:
+        save(bob, "a", delta={"json": '{"y": 1}'})
+    send: Callable[..., Awaitable[Any]] = Transaction.fetch
+    sent = list[str]()
+
+    async def fetch(self: Transaction, statement: Any, values: dict[str, object]) -> Any:
+        sent.append(statement.name)
+        return await send(self, statement, values)
+
+    monkeypatch.setattr(Transaction, "fetch", fetch)
+    ada.stub.Commit(draft_pb2.CommitRequest(**ada.where, all=True), metadata=ada.metadata)
+    assert ("refresh_drafts" in sent) == is_shared
+    (merged,) = bob.stub.GetMerged(draft_pb2.GetMergedRequest(**bob.where), metadata=bob.metadata).records
+    assert dict(merged.record.content.struct) == ({"x": 1, "y": 1} if is_shared else {"x": 1})

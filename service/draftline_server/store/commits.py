@@ -15,13 +15,13 @@ from ..domain.changes import ChangeSource, Write
 from ..domain.content import Limits
 from ..domain.drafts import CommitResult, Conflict, ConflictPolicy, Resolution, Selection
 from ..domain.errors import DraftlineError
-from ..domain.records import Actor
+from ..domain.records import Actor, Record
 from .collections.cache import CollectionSpecs, StaleCollectionSpecError
 from .drafts import SQL as DRAFTS
-from .drafts import check_selection, check_versions, conflicts_of, identity, selected
+from .drafts import check_selection, check_versions, conflicts_of, identity, selection_values, sparse, versions_of
 from .driver_errors import RacedError
 from .record_errors import conflict_error, content_error, raise_any, record_field
-from .record_rows import limit_values, record_of
+from .record_rows import limit_values, time_of
 from .relations.references import Problems, ReferenceChecks, write_accepted
 from .resolutions import Judged, Resolutions, Settlement, judged, resolution_arrays, settle
 from .statements import load
@@ -81,7 +81,9 @@ class CommitStore:
         )
         return (
             [
-                _committed(result, written.get(result.record_id), refused.get((collection, result.record_id)))
+                _committed(
+                    collection, result, written.get(result.record_id), refused.get((collection, result.record_id))
+                )
                 for result in results
             ],
             write.commit_id if any(row["written"] for row in written.values()) else "",
@@ -104,15 +106,14 @@ class CommitStore:
         spec = self._specs.known(actor.tenant_id, collection)
         values: dict[str, object] = {
             **identity(actor, collection),
-            "record_ids": list(await selected(transaction, actor, collection, selection)),
-            "session_id": selection.session_id,
+            **selection_values(selection),
             "with_content": bool(spec.json_schema),
             **limit_values(self._limits),
         }
         rows = await transaction.fetch(COMMITS["lock_drafts"], values)
+        versions = versions_of(rows)
         if any(row["definition_version"] != spec.version for row in rows):
             raise StaleCollectionSpecError
-        versions = {row["record_id"]: row["version"] for row in rows}
         await check_selection(transaction, actor, collection, selection, versions)
         check_versions(selection, versions)
         return {row["record_id"]: row for row in rows}
@@ -195,10 +196,12 @@ class CommitStore:
         values: dict[str, object] = {
             **identity(write.actor, collection),
             "record_ids": list(settlements),
-            "actions": [settlement.action for settlement in settlements.values()],
+            "actions": sparse([settlement.action for settlement in settlements.values()], "WRITE"),
             "versions": [versions[record_id] for record_id in settlements],
-            "decisions": [settlement.decisions_json for settlement in settlements.values()],
-            "attribute_decisions": [settlement.attribute_decisions_json for settlement in settlements.values()],
+            "decisions": sparse([settlement.decisions_json for settlement in settlements.values()], "[]"),
+            "attribute_decisions": sparse(
+                [settlement.attribute_decisions_json for settlement in settlements.values()], "{}"
+            ),
             "now": write.now,
             "change_reason": write.change_reason,
             "commit_id": write.commit_id or None,
@@ -211,7 +214,7 @@ class CommitStore:
             raise StaleCollectionSpecError([collection])
         if any(row["raced"] for row in rows):
             raise RacedError
-        touched = [row for row in rows if row["written"]]
+        touched = [row for row in rows if row["is_drafted"]]
         if touched:
             refreshed = {
                 **values,
@@ -250,14 +253,28 @@ def _judgement(
     return CommitResult(record_id, conflicts=_conflicts(collection, row), error=error or violations.get(record_id))
 
 
-def _committed(result: CommitResult, row: asyncpg.Record | None, refusal: DraftlineError | None) -> CommitResult:
+def _committed(
+    collection: str, result: CommitResult, row: asyncpg.Record | None, refusal: DraftlineError | None
+) -> CommitResult:
     if refusal is not None:
         return CommitResult(result.record_id, conflicts=result.conflicts, error=refusal)
     if row is None:  # the draft was rejected
         return result
     return CommitResult(
         result.record_id,
-        record_of(row),
+        Record(
+            collection,
+            result.record_id,
+            row["content"],
+            row["version"],
+            row["parent_id"],
+            row["position"],
+            time_of(row["created_at"]),
+            row["created_by"],
+            time_of(row["updated_at"]),
+            row["updated_by"],
+            row["deleted_at"],
+        ),
         sorted(row["changed_fields"]),
         result.conflicts,
         written=row["written"],

@@ -48,11 +48,14 @@ class Settlement:
 
     @property
     def decisions_json(self) -> str:
-        return _encode(self.decisions).decode()
+        return _encode(self.decisions).decode() if self.decisions else "[]"
 
     @property
     def attribute_decisions_json(self) -> str:
-        return _encode(self.attribute_decisions).decode()
+        return _encode(self.attribute_decisions).decode() if self.attribute_decisions else "{}"
+
+
+PLAIN = Settlement("WRITE")  # of a draft without conflicts
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +123,8 @@ def settle(
     kind: str, is_deleted: bool, conflicts: Sequence[Conflict], decided: Mapping[str, Judged], policy: ConflictPolicy
 ) -> Settlement:
     """Return the settlement of a draft: its resolution decides each conflict, or else the policy."""
+    if not conflicts and not decided and kind != DraftKind.DELETE:
+        return PLAIN
     # A path without a conflict may have a resolution too.
     chosen: dict[str, Chosen] = {
         path: judgement.resolution.side or judgement.resolution

@@ -1,11 +1,11 @@
 -- name: lock_drafts
--- Lock drafts in primary-key order, after their records. Return the conflicts of each, and why the content that a
--- commit would write may not be stored.
-WITH locked AS MATERIALIZED (
+-- Select drafts, and lock them in primary-key order, after their records. Return the conflicts of each, and why the content
+-- that a commit would write may not be stored.
+WITH selected AS MATERIALIZED (
+    -- include: drafts.selection
+), locked AS MATERIALIZED (
     SELECT r.record_id, r.content, r.version, r.parent_id, r.position, r.deleted_at IS NOT NULL AS is_deleted
-    FROM (
-        SELECT p.record_id FROM unnest(CAST(:record_ids AS text[])) AS p (record_id) ORDER BY p.record_id COLLATE "C"
-    ) AS p
+    FROM selected AS p
     CROSS JOIN LATERAL (
         SELECT r.* FROM draftline.record AS r
         WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = p.record_id
@@ -13,9 +13,7 @@ WITH locked AS MATERIALIZED (
     ) AS r
 ), mine AS MATERIALIZED (
     SELECT d.*
-    FROM (
-        SELECT p.record_id FROM unnest(CAST(:record_ids AS text[])) AS p (record_id) ORDER BY p.record_id COLLATE "C"
-    ) AS p
+    FROM selected AS p
     CROSS JOIN LATERAL (
         SELECT d.* FROM draftline.draft AS d
         WHERE d.tenant_id = :tenant_id AND d.user_id = :user_id AND d.collection = :collection
@@ -54,7 +52,7 @@ ORDER BY o.record_id
 -- fragment: draft_and_record
 -- The user's draft `d` of each record `p`, and the record `r`, each looked up by its key.
 CROSS JOIN LATERAL (
-    SELECT d.* FROM draftline.draft AS d
+    SELECT d.*, d.ctid AS location FROM draftline.draft AS d
     WHERE d.tenant_id = :tenant_id AND d.user_id = :user_id AND d.collection = :collection AND d.record_id = p.record_id
     OFFSET 0
 ) AS d
@@ -125,7 +123,8 @@ WITH target AS MATERIALIZED (
             OR coalesce(t.new_attributes <> draftline.own_attributes(t.parent_id, t.position), false)
             OR t.deleted_at IS NOT NULL <> (t.action = 'DELETE')) AS changes
     FROM (
-        SELECT d.record_id, d.kind AS draft_kind, d.edit AS draft_edit, d.merged, d.session_id, d.change_reason, p.action, p.version AS judged_version,
+        SELECT p.index, d.record_id, d.location AS draft_location, d.kind AS draft_kind, d.edit AS draft_edit, d.merged,
+            d.session_id, d.change_reason, p.action, p.version AS judged_version,
             r.content, r.version, r.parent_id, r.position, r.created_at, r.created_by, r.updated_at, r.updated_by,
             r.deleted_at, r.log_xact,
             CASE p.action WHEN 'WRITE' THEN d.merged
@@ -138,9 +137,14 @@ WITH target AS MATERIALIZED (
                     CASE WHEN d.kind = 'CREATE' AND r.deleted_at IS NOT NULL THEN draftline.own_attributes(NULL, NULL)
                          ELSE draftline.own_attributes(r.parent_id, r.position) END, p.attribute_decisions)
                 END AS new_attributes
-        FROM unnest(CAST(:record_ids AS text[]), CAST(:actions AS text[]), CAST(:versions AS bigint[]),
-                CAST(:decisions AS jsonb[]), CAST(:attribute_decisions AS jsonb[]))
-            AS p (record_id, action, version, decisions, attribute_decisions)
+        FROM (
+            -- An array may be empty.
+            SELECT p.index, p.record_id, coalesce(p.action, 'WRITE') AS action, p.version,
+                coalesce(p.decisions, '[]') AS decisions, coalesce(p.attribute_decisions, '{}') AS attribute_decisions
+            FROM unnest(CAST(:record_ids AS text[]), CAST(:actions AS text[]), CAST(:versions AS bigint[]),
+                    CAST(:decisions AS jsonb[]), CAST(:attribute_decisions AS jsonb[]))
+                WITH ORDINALITY AS p (record_id, action, version, decisions, attribute_decisions, index)
+        ) AS p
         -- include: commits.draft_and_record
         OFFSET 0  -- so that each content is computed once
     ) AS t
@@ -175,8 +179,15 @@ WITH target AS MATERIALIZED (
     ON CONFLICT (tenant_id, collection, record_id) DO NOTHING
     RETURNING record_id
 ), dropped AS MATERIALIZED (
-    SELECT draftline.delete_drafts(:tenant_id, :collection, array_agg(CAST(:user_id AS text)), array_agg(t.record_id)) AS drafts
+    SELECT draftline.delete_draft_rows(:tenant_id, array_agg(t.draft_location)) AS drafts
     FROM target AS t
+), drafted AS MATERIALIZED (
+    -- The records that have drafts over them still.
+    SELECT draftline.with_drafts(:tenant_id, array_agg(CAST(:collection AS text)), array_agg(t.record_id),
+        array_agg(t.index)) AS indexes
+    FROM target AS t
+    CROSS JOIN dropped
+    WHERE t.changes
 ), written AS (
     SELECT CAST(:collection AS text) AS collection, t.record_id, coalesce(t.version, 0) + 1 AS version,
         CASE WHEN t.version IS NULL THEN 'CREATE' WHEN t.action = 'DELETE' THEN 'DELETE'
@@ -222,14 +233,15 @@ SELECT t.changes AS written, coalesce(t.fields, '{}') AS changed_fields,
         AS is_unguarded,
     t.judged_version <> coalesce(t.version, 0) OR (t.changes AND t.record_id NOT IN (
         SELECT record_id FROM updated UNION ALL SELECT record_id FROM created)) AS raced,
-    CAST(:collection AS text) AS collection, t.record_id,
-    CASE WHEN :with_content THEN t.new_content::text ELSE '' END AS content,
+    t.record_id, CASE WHEN :with_content THEN t.new_content::text ELSE '' END AS content,
     coalesce(t.version, 0) + t.changes::int AS version, t.new_parent_id AS parent_id, t.new_position AS position,
-    coalesce(t.created_at, :now) AS created_at, coalesce(t.created_by, :user_id) AS created_by,
-    CASE WHEN t.changes THEN :now ELSE t.updated_at END AS updated_at,
+    timestamptz_send(coalesce(t.created_at, :now)) AS created_at, coalesce(t.created_by, :user_id) AS created_by,
+    timestamptz_send(CASE WHEN t.changes THEN :now ELSE t.updated_at END) AS updated_at,
     CASE WHEN t.changes THEN :user_id ELSE t.updated_by END AS updated_by,
     CASE WHEN NOT t.changes THEN t.deleted_at WHEN t.action = 'DELETE' THEN CAST(:now AS timestamptz) END AS deleted_at,
-    CASE WHEN t.changes AND t.action IN ('WRITE', 'SETTLE') AND NOT t.draft_edit ? 'v'
+    t.index IN (SELECT unnest(d.indexes) FROM drafted AS d) AS is_drafted,
+    -- The members of an edit that may hold transforms.
+    CASE WHEN t.changes AND t.action IN ('WRITE', 'SETTLE') AND NOT t.draft_edit ? 'v' AND t.draft_edit ?| '{m,t}'
         THEN draftline.steps_done(t.draft_edit, t.content, t.new_content)::text END AS steps_done
 FROM target AS t
 CROSS JOIN dropped
