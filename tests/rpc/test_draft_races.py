@@ -59,7 +59,7 @@ def test_draft_that_left_the_session_stays_a_draft(
 ) -> None:
     records.create("a", {})
     save(ada, "a", "s1", delta={"json": '{"x": 1}'})
-    before = {"commit": "lock_drafts", "discard": "drop_drafts"}[act]
+    before = {"commit": "write_plain_drafts", "discard": "drop_drafts"}[act]
     before_statement(before, lambda: save(ada, "a", "s2", delta={"json": '{"x": 2}'}))
     selection = {**ada.where, "session_id": "s1"}
     if act == "commit":
@@ -108,6 +108,6 @@ def test_commit_refreshes_drafts_only_if_others_have_them(
 
     monkeypatch.setattr(Transaction, "fetch", fetch)
     ada.stub.Commit(draft_pb2.CommitRequest(**ada.where, all=True), metadata=ada.metadata)
-    assert ("refresh_drafts" in sent) == is_shared
+    assert sent == ["write_plain_drafts", "select_drafts", *(["refresh_drafts"] if is_shared else [])]
     (merged,) = bob.stub.GetMerged(draft_pb2.GetMergedRequest(**bob.where), metadata=bob.metadata).records
     assert dict(merged.record.content.struct) == ({"x": 1, "y": 1} if is_shared else {"x": 1})

@@ -50,6 +50,7 @@ async def test_statements_use_indexes_even_while_tables_are_small(database_url: 
                 DRAFTS["save_drafts_again"],
                 COMMITS["lock_drafts"],
                 COMMITS["write_drafts"],
+                COMMITS["write_plain_drafts"],
                 DRAFTS["drop_drafts"],
                 DRAFTS["refresh_drafts"],
             ):

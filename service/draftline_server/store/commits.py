@@ -25,7 +25,7 @@ from .record_rows import limit_values, time_of
 from .relations.references import Problems, ReferenceChecks, write_accepted
 from .resolutions import Judged, Resolutions, Settlement, judged, resolution_arrays, settle
 from .statements import load
-from .transaction import Transaction
+from .transaction import Rows, Transaction
 
 COMMITS = load("commits")
 
@@ -62,6 +62,11 @@ class CommitStore:
         StaleCollectionSpecError if the transaction has to be rolled back and tried again.
         """
         write = Write(actor, ChangeSource.COMMIT, await transaction.now(), change_reason, str(uuid_utils.uuid7()))
+        if not resolutions and self._may_be_plain(actor.tenant_id, collection):
+            written = await self._write_plain(transaction, write, collection, selection, with_content=with_content)
+            if written:
+                results = [_committed(collection, CommitResult(key), written[key], None) for key in sorted(written)]
+                return results, _commit_id(write, written)
         rows = await self._lock(transaction, actor, collection, selection)
         decided = await self._resolutions(transaction, actor, collection, rows, resolutions)
         settlements = {key: _settlement(collection, row, decided.get(key, {}), policy) for key, row in rows.items()}
@@ -86,8 +91,34 @@ class CommitStore:
                 )
                 for result in results
             ],
-            write.commit_id if any(row["written"] for row in written.values()) else "",
+            _commit_id(write, written),
         )
+
+    def _may_be_plain(self, tenant_id: str, collection: str) -> bool:
+        """Return whether drafts of the collection can be written without a look at them."""
+        spec = self._specs.known(tenant_id, collection)
+        return not spec.json_schema and not self._references.has_checks(tenant_id, collection)
+
+    async def _write_plain(
+        self, transaction: Transaction, write: Write, collection: str, selection: Selection, *, with_content: bool
+    ) -> dict[str, asyncpg.Record]:
+        """Write the selected drafts as `_write` does, and return the new state by record id.
+
+        If there are none, or one of them is not plain, nothing is written, and nothing is returned.
+        """
+        actor = write.actor
+        spec = self._specs.known(actor.tenant_id, collection)
+        values = {
+            **self._write_values(write, collection, with_content=with_content),
+            **selection_values(selection),
+            "definition_version": spec.version,
+        }
+        rows = await transaction.fetch(COMMITS["write_plain_drafts"], values)
+        if rows:
+            await check_selection(transaction, actor, collection, selection, {})  # these are deleted
+            check_versions(selection, {row["record_id"]: row["draft_version"] for row in rows})
+            await self._finish(transaction, collection, rows, values)
+        return {row["record_id"]: row for row in rows}
 
     async def _violations(
         self, actor: Actor, collection: str, contents: Mapping[str, asyncpg.Record]
@@ -194,7 +225,7 @@ class CommitStore:
         if not settlements:
             return {}
         values: dict[str, object] = {
-            **identity(write.actor, collection),
+            **self._write_values(write, collection, with_content=with_content),
             "record_ids": list(settlements),
             "actions": sparse([settlement.action for settlement in settlements.values()], "WRITE"),
             "versions": [versions[record_id] for record_id in settlements],
@@ -202,6 +233,15 @@ class CommitStore:
             "attribute_decisions": sparse(
                 [settlement.attribute_decisions_json for settlement in settlements.values()], "{}"
             ),
+        }
+        rows = await transaction.fetch(COMMITS["write_drafts"], values)
+        await self._finish(transaction, collection, rows, values)
+        return {row["record_id"]: row for row in rows}
+
+    def _write_values(self, write: Write, collection: str, *, with_content: bool) -> dict[str, object]:
+        """Return the values of the statements that write drafts, except those that say which."""
+        return {
+            **identity(write.actor, collection),
             "now": write.now,
             "change_reason": write.change_reason,
             "commit_id": write.commit_id or None,
@@ -209,7 +249,10 @@ class CommitStore:
             "with_content": with_content,
             "is_guarded": self._references.guards(write.actor.tenant_id, collection),
         }
-        rows = await transaction.fetch(COMMITS["write_drafts"], values)
+
+    @staticmethod
+    async def _finish(transaction: Transaction, collection: str, rows: Rows, values: dict[str, object]) -> None:
+        """Refresh the drafts of other users over the records that were written."""
         if any(row["is_unguarded"] for row in rows):
             raise StaleCollectionSpecError([collection])
         if any(row["raced"] for row in rows):
@@ -223,7 +266,11 @@ class CommitStore:
                 "steps_done": [row["steps_done"] for row in touched],
             }
             await transaction.fetch(DRAFTS["refresh_drafts"], refreshed)
-        return {row["record_id"]: row for row in rows}
+
+
+def _commit_id(write: Write, written: Mapping[str, asyncpg.Record]) -> str:
+    """Return the id of a commit; empty if it wrote no record."""
+    return write.commit_id if any(row["written"] for row in written.values()) else ""
 
 
 def _settlement(

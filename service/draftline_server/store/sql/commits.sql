@@ -1,31 +1,12 @@
 -- name: lock_drafts
 -- Select drafts, and lock them in primary-key order, after their records. Return the conflicts of each, and why the content
 -- that a commit would write may not be stored.
-WITH selected AS MATERIALIZED (
-    -- include: drafts.selection
-), locked AS MATERIALIZED (
-    SELECT r.record_id, r.content, r.version, r.parent_id, r.position, r.deleted_at IS NOT NULL AS is_deleted
-    FROM selected AS p
-    CROSS JOIN LATERAL (
-        SELECT r.* FROM draftline.record AS r
-        WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = p.record_id
-        FOR UPDATE
-    ) AS r
-), mine AS MATERIALIZED (
-    SELECT d.*
-    FROM selected AS p
-    CROSS JOIN LATERAL (
-        SELECT d.* FROM draftline.draft AS d
-        WHERE d.tenant_id = :tenant_id AND d.user_id = :user_id AND d.collection = :collection
-          AND d.record_id = p.record_id
-          AND (CAST(:session_id AS text) IS NULL OR d.session_id = CAST(:session_id AS text))
-        FOR UPDATE
-    ) AS d
-    WHERE (SELECT count(*) FROM locked) >= 0  -- records are locked before drafts, as by every write
-), found AS (
+WITH
+-- include: commits.locked_drafts
+, found AS (
     -- In effect a LEFT JOIN; see save_drafts.
     SELECT d.*, r.content, r.version AS record_version, r.parent_id, r.position,
-        coalesce(r.is_deleted, false) AS is_deleted
+        r.deleted_at IS NOT NULL AS is_deleted
     FROM mine AS d
     FULL JOIN locked AS r ON r.record_id = d.record_id
     OFFSET 0  -- a fence: each expression is evaluated once
@@ -48,6 +29,31 @@ SELECT o.record_id, o.kind, o.version, o.record_version, o.is_deleted, o.conflic
 FROM compared AS o
 LEFT JOIN draftline.collection AS c ON c.tenant_id = :tenant_id AND c.collection = :collection
 ORDER BY o.record_id
+
+-- fragment: locked_drafts
+-- Select drafts, and lock them in primary-key order, after their records: `mine` and `locked`.
+selected AS MATERIALIZED (
+    -- include: drafts.selection
+), locked AS MATERIALIZED (
+    SELECT r.*
+    FROM selected AS p
+    CROSS JOIN LATERAL (
+        SELECT r.* FROM draftline.record AS r
+        WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = p.record_id
+        FOR UPDATE
+    ) AS r
+), mine AS MATERIALIZED (
+    SELECT d.*
+    FROM selected AS p
+    CROSS JOIN LATERAL (
+        SELECT d.*, d.ctid AS location FROM draftline.draft AS d
+        WHERE d.tenant_id = :tenant_id AND d.user_id = :user_id AND d.collection = :collection
+          AND d.record_id = p.record_id
+          AND (CAST(:session_id AS text) IS NULL OR d.session_id = CAST(:session_id AS text))
+        FOR UPDATE
+    ) AS d
+    WHERE (SELECT count(*) FROM locked) >= 0  -- records are locked before drafts, as by every write
+)
 
 -- fragment: draft_and_record
 -- The user's draft `d` of each record `p`, and the record `r`, each looked up by its key.
@@ -123,8 +129,8 @@ WITH target AS MATERIALIZED (
             OR coalesce(t.new_attributes <> draftline.own_attributes(t.parent_id, t.position), false)
             OR t.deleted_at IS NOT NULL <> (t.action = 'DELETE')) AS changes
     FROM (
-        SELECT p.index, d.record_id, d.location AS draft_location, d.kind AS draft_kind, d.edit AS draft_edit, d.merged,
-            d.session_id, d.change_reason, p.action, p.version AS judged_version,
+        SELECT p.index, d.record_id, d.location AS draft_location, d.version AS draft_version, d.kind AS draft_kind,
+            d.edit AS draft_edit, d.merged, d.session_id, d.change_reason, p.action, p.version AS judged_version,
             r.content, r.version, r.parent_id, r.position, r.created_at, r.created_by, r.updated_at, r.updated_by,
             r.deleted_at, r.log_xact,
             CASE p.action WHEN 'WRITE' THEN d.merged
@@ -148,13 +154,56 @@ WITH target AS MATERIALIZED (
         -- include: commits.draft_and_record
         OFFSET 0  -- so that each content is computed once
     ) AS t
-    -- A merge differs from its record only at the keys of its edit.
     LEFT JOIN LATERAL draftline.difference_at(coalesce(t.content, '{}'), t.new_content,
-            CASE WHEN t.action = 'SETTLE' OR t.draft_edit ?| '{v,r}' THEN coalesce(t.content, '{}') || t.new_content
-                 ELSE coalesce(t.draft_edit -> 's', '{}') || coalesce(t.draft_edit -> 'm', '{}')
-                     || coalesce(t.draft_edit -> 't', '{}') END) AS f
+            CASE WHEN t.action = 'SETTLE' THEN coalesce(t.content, '{}') || t.new_content ELSE
+                -- include: commits.edited_keys
+            END) AS f
         ON t.action IN ('WRITE', 'SETTLE')
-), updated AS (
+),
+-- include: commits.write_targets
+
+-- name: write_plain_drafts
+-- Select and lock drafts as lock_drafts does, and write them as write_drafts does, if all of them are plain: each changes the
+-- content alone, of a record that is at the version which the draft is based on, and was checked for this version of the
+-- collection's spec. The spec has no JSON Schema, and the collection no checked relations. If one is not plain, nothing is
+-- written, and no row is returned.
+WITH
+-- include: commits.locked_drafts
+, paired AS MATERIALIZED (
+    SELECT row_number() OVER () AS index, d.record_id, d.location AS draft_location, d.kind AS draft_kind,
+        d.edit AS draft_edit, d.base_version, d.attributes, d.definition_version, d.version AS draft_version, d.merged,
+        d.session_id, d.change_reason, r.content, r.version, r.parent_id, r.position, r.created_at, r.created_by,
+        r.updated_at, r.updated_by, r.deleted_at, r.log_xact
+    FROM mine AS d
+    FULL JOIN locked AS r ON r.record_id = d.record_id  -- in effect a LEFT JOIN; see save_drafts
+), verdict AS MATERIALIZED (
+    SELECT count(*) < :limit AND bool_and(coalesce(t.draft_kind = 'CHANGE' AND t.attributes IS NULL
+            AND t.deleted_at IS NULL AND t.base_version = t.version
+            AND t.definition_version = CAST(:definition_version AS bigint), false))
+        AND CAST(:definition_version AS bigint) = coalesce((SELECT c.version FROM draftline.collection AS c
+            WHERE c.tenant_id = :tenant_id AND c.collection = :collection), 0) AS is_plain
+    FROM paired AS t
+), target AS MATERIALIZED (
+    SELECT t.*, 'WRITE' AS action, t.version AS judged_version, t.merged AS new_content,
+        CAST(NULL AS jsonb) AS new_attributes, t.parent_id AS new_parent_id, t.position AS new_position,
+        f.edit AS forward_edit, f.base AS inverse_edit, f.fields, f.edit IS NOT NULL AS changes
+    FROM paired AS t
+    LEFT JOIN LATERAL draftline.difference_at(t.content, t.merged,
+            -- include: commits.edited_keys
+        ) AS f ON true
+    WHERE (SELECT v.is_plain FROM verdict AS v)
+),
+-- include: commits.write_targets
+
+-- fragment: edited_keys
+-- The keys at which the merge of a draft differs from its record: those of its edit.
+CASE WHEN t.draft_edit ?| '{v,r}' THEN coalesce(t.content, '{}') || t.merged
+     ELSE coalesce(t.draft_edit -> 's', '{}') || coalesce(t.draft_edit -> 'm', '{}')
+         || coalesce(t.draft_edit -> 't', '{}') END
+
+-- fragment: write_targets
+-- Write, delete or drop the drafts of `target`, and return the new state of the records.
+updated AS (
     -- The records are locked; see content.sql.
     INSERT INTO draftline.record AS r (tenant_id, collection, record_id, content, version, parent_id, position,
         created_at, created_by, updated_at, updated_by, deleted_at, log_xact)
@@ -223,7 +272,7 @@ WITH target AS MATERIALIZED (
     FROM target AS t
 ),
 -- include: write_tail.move_draft_entries
-SELECT t.changes AS written, coalesce(t.fields, '{}') AS changed_fields,
+SELECT t.draft_version, t.changes AS written, coalesce(t.fields, '{}') AS changed_fields,
     CASE WHEN t.new_attributes IS NULL THEN '{}' ELSE ARRAY(
         SELECT n.key FROM jsonb_each(t.new_attributes) AS n
         WHERE n.value <> draftline.own_attributes(t.parent_id, t.position) -> n.key ORDER BY n.key

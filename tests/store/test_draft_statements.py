@@ -1,4 +1,4 @@
-"""A save has two statements: the one that expects no conflict does what the other one does, or leaves it to that."""
+"""Saves and commits have two ways each: the usual one does what the general one does, or leaves it to that."""
 
 from __future__ import annotations
 
@@ -10,9 +10,18 @@ from decimal import Decimal
 from typing import Any
 
 from draftline_server.domain.content import Limits, equal
-from draftline_server.domain.drafts import ChangeByDelta, Creation, DraftEdit, Selection, edit_of_delta
+from draftline_server.domain.drafts import (
+    ChangeByDelta,
+    ConflictPolicy,
+    Creation,
+    DraftEdit,
+    Selection,
+    edit_of_delta,
+)
 from draftline_server.domain.edits import Strategy
-from draftline_server.domain.records import NewRecord
+from draftline_server.domain.errors import DraftlineError
+from draftline_server.domain.records import Delta, NewRecord, Patch
+from draftline_server.store.commits import CommitStore
 from draftline_server.store.database import Database
 from draftline_server.store.statements import Statement
 from hypothesis import HealthCheck, given, settings
@@ -39,23 +48,46 @@ RELATIONS = '[{"name": "some", "path": ["c"], "collection": "films", "inverse": 
 _tenants = itertools.count()
 
 
+class GeneralCommits(CommitStore):
+    """Commits as if no draft were plain."""
+
+    def _may_be_plain(self, tenant_id: str, collection: str) -> bool:
+        return False
+
+
 class Side(LoggedWorld):
-    """A tenant whose saves use one of the statements."""
+    """A tenant whose saves and commits go the usual way, or the general one."""
 
-    def __init__(self, database: Database, *, again: bool) -> None:
-        super().__init__(database, f"saves-{next(_tenants)}", LIMITS)
-        self.again = again
+    def __init__(self, database: Database, *, is_usual: bool) -> None:
+        super().__init__(database, f"drafts-{next(_tenants)}", LIMITS)
+        self.is_usual = is_usual
+        if not is_usual:
+            self.commits = GeneralCommits(self.specs, LIMITS)
 
-    async def run(self, user: str, edits: Sequence[DraftEdit], options: dict[str, Any], *, partial: bool) -> Any:
+    async def run_save(self, user: str, edits: Sequence[DraftEdit], options: dict[str, Any], *, partial: bool) -> Any:
         results = await all_or_none(
             self.transactions,
             self.actor(user),
             lambda transaction: self.drafts.save(
-                transaction, self.actor(user), COLLECTION, edits, again=self.again, **options
+                transaction, self.actor(user), COLLECTION, edits, again=not self.is_usual, **options
             ),
             partial=partial,
         )
         return [_told(result.merged) if result.error is None else repr(result.error) for result in results]
+
+    async def run_commit(self, user: str, selection: Selection, policy: ConflictPolicy, **options: bool) -> Any:
+        try:
+            return [_told(result) for result in await self.commit(user, selection, policy, **options)]
+        except DraftlineError as error:
+            return repr(error)
+
+    async def run_patch(self, record_id: str, delta: Any) -> Any:
+        text = to_text(delta if isinstance(delta, dict) else {})
+        patch = Patch(COLLECTION, record_id, Delta(text, Strategy.DEEP))
+        try:
+            return _told(await self.patches.patch(self.actor("sys"), patch, change_reason="", validate_only=False))
+        except DraftlineError as error:
+            return repr(error)
 
     async def left(self) -> dict[str, list[Any]]:
         """Return every row that the tenant has, without the columns that differ between tenants."""
@@ -72,6 +104,10 @@ class Side(LoggedWorld):
 
 def _told(value: Any) -> Any:
     """Return a value of the domain without its times."""
+    if isinstance(value, list | tuple):
+        return list(map(_told, value))
+    if isinstance(value, Exception):
+        return repr(value)
     if not hasattr(value, "__dataclass_fields__"):
         return value
     return {each.name: _told(getattr(value, each.name)) for each in fields(value) if not each.name.endswith("_at")}
@@ -104,6 +140,17 @@ def edits(draw: st.DrawFn, stored: dict[str, Any], record_id: str) -> DraftEdit:
     )
 
 
+@st.composite
+def selections(draw: st.DrawFn) -> Selection:
+    match draw(st.integers(0, 3)):
+        case 0:
+            return Selection(session_id=draw(st.sampled_from(["", "s"])))
+        case 1:
+            names = draw(st.lists(st.sampled_from([*IDS, "new"]), min_size=1, max_size=3, unique=True))
+            return Selection({name: draw(st.sampled_from([None, None, 1, 2])) for name in names})
+    return Selection()
+
+
 @settings(
     max_examples=examples(60),
     deadline=None,
@@ -111,8 +158,8 @@ def edits(draw: st.DrawFn, stored: dict[str, Any], record_id: str) -> DraftEdit:
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(data=st.data())
-async def test_both_statements_do_the_same(database: Database, data: st.DataObject) -> None:
-    sides = Side(database, again=False), Side(database, again=True)
+async def test_both_ways_do_the_same(database: Database, data: st.DataObject) -> None:
+    sides = Side(database, is_usual=True), Side(database, is_usual=False)
     stored = {record_id: data.draw(contents) for record_id in data.draw(st.lists(st.sampled_from(IDS), unique=True))}
     deleted = data.draw(st.sampled_from([None, None, *IDS]))
     declared = data.draw(st.sampled_from([True, True, True, False]))
@@ -121,28 +168,40 @@ async def test_both_statements_do_the_same(database: Database, data: st.DataObje
             await side.declare(
                 fields=FIELDS, orders=ORDERS, relations=RELATIONS, indexed_text='[["a"]]', statistics=STATISTICS
             )
-            await side.specs.load(side.tenant_id, [COLLECTION])
         for record_id, content in stored.items():
             new = NewRecord(COLLECTION, record_id, to_text(content))
             await side.content.create(side.actor("sys"), new, change_reason="", validate_only=False)
         if deleted in stored:
             await side.delete(deleted)
-    for _ in range(data.draw(st.integers(1, 4))):
+    for _ in range(data.draw(st.integers(1, 6))):
         user = data.draw(st.sampled_from(USERS))
-        if data.draw(st.sampled_from([False, False, False, True])):
-            for side in sides:
-                await side.discard(user, Selection())
-        ids = data.draw(st.lists(st.sampled_from([*IDS, "new"]), min_size=1, max_size=4, unique=True))
-        step = [data.draw(edits(stored, record_id)) for record_id in ids]
-        options = {
-            "session_id": data.draw(st.sampled_from(["", "", "s"])),
-            "change_reason": data.draw(st.sampled_from(["", "why"])),
-            "omit_content": data.draw(st.booleans()),
-            "move_to_session": data.draw(st.booleans()),
-        }
-        partial = data.draw(st.booleans())
-        usual, again = [await side.run(user, step, options, partial=partial) for side in sides]
-        assert equal(usual, again), (usual, again)
+        match data.draw(st.sampled_from(["save", "save", "save", "commit", "commit", "discard", "patch"])):
+            case "save":
+                ids = data.draw(st.lists(st.sampled_from([*IDS, "new"]), min_size=1, max_size=4, unique=True))
+                saved = [data.draw(edits(stored, record_id)) for record_id in ids]
+                options = {
+                    "session_id": data.draw(st.sampled_from(["", "", "s"])),
+                    "change_reason": data.draw(st.sampled_from(["", "why"])),
+                    "omit_content": data.draw(st.booleans()),
+                    "move_to_session": data.draw(st.booleans()),
+                }
+                partial = data.draw(st.booleans())
+                told = [await side.run_save(user, saved, options, partial=partial) for side in sides]
+            case "commit":
+                selection, policy = data.draw(selections()), data.draw(st.sampled_from(ConflictPolicy))
+                flags = {"allow_partial": data.draw(st.booleans()), "validate_only": data.draw(st.booleans())}
+                told = [await side.run_commit(user, selection, policy, **flags) for side in sides]
+            case "discard":
+                told = [[_told(each) for each in await side.discard(user)] for side in sides]
+            case _:
+                patched = data.draw(
+                    st.sampled_from([record_id for record_id in stored if record_id != deleted] or [""])
+                )
+                if not patched:
+                    continue
+                delta = data.draw(deltas(stored[patched]))
+                told = [await side.run_patch(patched, delta) for side in sides]
+        assert equal(*told), told
         left, right = [await side.left() for side in sides]
         for table in TABLES:
             assert equal(left[table], right[table]), (table, left[table], right[table])
