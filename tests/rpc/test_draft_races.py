@@ -41,11 +41,20 @@ def save(ada: Drafts, record_id: str, session_id: str = "", **edit: Any) -> None
     ada.stub.SaveDraft(request, metadata=ada.metadata)
 
 
+@pytest.mark.parametrize(
+    ("statement", "attributes"),
+    [("write_plain_drafts", {}), ("write_drafts", {"position": 1})],
+    ids=["plain", "placed"],
+)
 def test_creation_does_not_overwrite_a_record_that_came_meanwhile(
-    records: Records, ada: Drafts, before_statement: Callable[[str, Act], None]
+    records: Records,
+    ada: Drafts,
+    before_statement: Callable[[str, Act], None],
+    statement: str,
+    attributes: dict[str, int],
 ) -> None:
-    save(ada, "new", create={"json": '{"by": "ada"}'})
-    before_statement("write_drafts", lambda: records.create("new", {"by": "bob"}))
+    save(ada, "new", create={"json": '{"by": "ada"}'}, **attributes)
+    before_statement(statement, lambda: records.create("new", {"by": "bob"}))
     with pytest.raises(grpc.RpcError) as caught:
         ada.stub.Commit(draft_pb2.CommitRequest(**ada.where, all=True), metadata=ada.metadata)
     assert caught.value.code() is grpc.StatusCode.ABORTED  # type: ignore[attr-defined]

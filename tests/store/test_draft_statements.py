@@ -9,6 +9,7 @@ from dataclasses import fields, replace
 from decimal import Decimal
 from typing import Any
 
+import pytest
 from draftline_server.domain.content import Limits, equal
 from draftline_server.domain.drafts import (
     ChangeByDelta,
@@ -19,7 +20,7 @@ from draftline_server.domain.drafts import (
     edit_of_delta,
 )
 from draftline_server.domain.edits import Strategy
-from draftline_server.domain.errors import DraftlineError
+from draftline_server.domain.errors import ConflictError, DraftlineError
 from draftline_server.domain.records import Delta, NewRecord, Patch
 from draftline_server.store.commits import CommitStore
 from draftline_server.store.database import Database
@@ -27,9 +28,10 @@ from draftline_server.store.statements import Statement
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.edit_strategies import contents, deltas, operation_lists, to_text
+from support.races import Races
 from support.soak_scale import examples
 from support.tenant_changes import LoggedWorld
-from support.tenant_stores import COLLECTION, all_or_none, deletion, operate
+from support.tenant_stores import COLLECTION, all_or_none, change, creation, deletion, operate
 
 LIMITS = Limits(max_depth=6, max_indexed_text_bytes=12)
 IDS = ("1", "2", "3", "😀")
@@ -206,3 +208,23 @@ async def test_both_ways_do_the_same(database: Database, data: st.DataObject) ->
         for table in TABLES:
             assert equal(left[table], right[table]), (table, left[table], right[table])
     assert await sides[0].differences() == []
+
+
+async def test_plain_creation_waits_for_another_one(races: Races) -> None:
+    await races.world.save("ada", creation("1", {"by": "ada"}))
+    other = Patch(COLLECTION, "1", Delta('{"by": "bob"}', Strategy.SHALLOW), allow_missing=True)
+    async with races.behind(races.holding.patch_all([other])):
+        commit = await races.waiting(races.world.commit("ada"))
+    with pytest.raises(ConflictError):
+        await commit
+    assert [row["content"] for row in await races.world.stored("record")] == [{"by": "bob"}]
+
+
+async def test_plain_commit_writes_what_was_saved_while_it_waited(races: Races) -> None:
+    await races.world.create("1", {"n": 1})
+    await races.world.save("ada", change("1", {"n": 2}))
+    async with races.behind(races.holding.save("ada", change("1", {"n": 3}))):
+        commit = await races.waiting(races.world.commit("ada"))
+    assert [result.changed_fields for result in await commit] == [["n"]]
+    assert [row["content"] for row in await races.world.stored("record")] == [{"n": 3}]
+    assert await races.world.stored("draft") == []

@@ -163,10 +163,10 @@ WITH target AS MATERIALIZED (
 -- include: commits.write_targets
 
 -- name: write_plain_drafts
--- Select and lock drafts as lock_drafts does, and write them as write_drafts does, if all of them are plain: each changes the
--- content alone, of a record that is at the version which the draft is based on, and was checked for this version of the
--- collection's spec. The spec has no JSON Schema, and the collection no checked relations. If one is not plain, nothing is
--- written, and no row is returned.
+-- Select and lock drafts as lock_drafts does, and write them as write_drafts does, if all of them are plain: each creates a
+-- record, or changes one that is at the version which the draft is based on; it changes the content alone, and was checked for
+-- this version of the collection's spec. The spec has no JSON Schema, and the collection no checked relations. If one is not
+-- plain, nothing is written, and no row is returned.
 WITH
 -- include: commits.locked_drafts
 , paired AS MATERIALIZED (
@@ -177,18 +177,19 @@ WITH
     FROM mine AS d
     FULL JOIN locked AS r ON r.record_id = d.record_id  -- in effect a LEFT JOIN; see save_drafts
 ), verdict AS MATERIALIZED (
-    SELECT count(*) < :limit AND bool_and(coalesce(t.draft_kind = 'CHANGE' AND t.attributes IS NULL
-            AND t.deleted_at IS NULL AND t.base_version = t.version
+    SELECT count(*) < :limit AND bool_and(coalesce(t.attributes IS NULL AND t.deleted_at IS NULL
+            AND t.draft_kind = CASE WHEN t.version IS NULL THEN 'CREATE' ELSE 'CHANGE' END
+            AND t.base_version = coalesce(t.version, 0)
             AND t.definition_version = CAST(:definition_version AS bigint), false))
         AND CAST(:definition_version AS bigint) = coalesce((SELECT c.version FROM draftline.collection AS c
             WHERE c.tenant_id = :tenant_id AND c.collection = :collection), 0) AS is_plain
     FROM paired AS t
 ), target AS MATERIALIZED (
-    SELECT t.*, 'WRITE' AS action, t.version AS judged_version, t.merged AS new_content,
+    SELECT t.*, 'WRITE' AS action, coalesce(t.version, 0) AS judged_version, t.merged AS new_content,
         CAST(NULL AS jsonb) AS new_attributes, t.parent_id AS new_parent_id, t.position AS new_position,
-        f.edit AS forward_edit, f.base AS inverse_edit, f.fields, f.edit IS NOT NULL AS changes
+        f.edit AS forward_edit, f.base AS inverse_edit, f.fields, t.version IS NULL OR f.edit IS NOT NULL AS changes
     FROM paired AS t
-    LEFT JOIN LATERAL draftline.difference_at(t.content, t.merged,
+    LEFT JOIN LATERAL draftline.difference_at(coalesce(t.content, '{}'), t.merged,
             -- include: commits.edited_keys
         ) AS f ON true
     WHERE (SELECT v.is_plain FROM verdict AS v)
