@@ -15,13 +15,13 @@ from ..domain.changes import ChangeSource, Write
 from ..domain.content import Limits
 from ..domain.drafts import CommitResult, Conflict, ConflictPolicy, Resolution, Selection
 from ..domain.errors import DraftlineError
-from ..domain.records import Actor, Record
+from ..domain.records import Actor
 from .collections.cache import CollectionSpecs, StaleCollectionSpecError
 from .drafts import SQL as DRAFTS
 from .drafts import check_selection, check_versions, conflicts_of, identity, selection_values, sparse, versions_of
 from .driver_errors import RacedError
 from .record_errors import conflict_error, content_error, raise_any, record_field
-from .record_rows import limit_values, time_of
+from .record_rows import limit_values, record_in
 from .relations.references import Problems, ReferenceChecks, write_accepted
 from .resolutions import Judged, Resolutions, Settlement, judged, resolution_arrays, settle
 from .statements import load
@@ -309,19 +309,7 @@ def _committed(
         return result
     return CommitResult(
         result.record_id,
-        Record(
-            collection,
-            result.record_id,
-            row["content"],
-            row["version"],
-            row["parent_id"],
-            row["position"],
-            time_of(row["created_at"]),
-            row["created_by"],
-            time_of(row["updated_at"]),
-            row["updated_by"],
-            row["deleted_at"],
-        ),
+        record_in(collection, row),
         sorted(row["changed_fields"]),
         result.conflicts,
         written=row["written"],

@@ -29,11 +29,11 @@ from ..domain.drafts import (
     Selection,
 )
 from ..domain.errors import DraftlineError, DraftNotFoundError, SelectionTooLargeError
-from ..domain.records import Actor, Record
+from ..domain.records import Actor
 from .driver_errors import RacedError
 from .in_place_patches import step_json
 from .record_errors import draft_version_mismatch, error_of
-from .record_rows import limit_values, time_of
+from .record_rows import limit_values, record_in
 from .statements import load
 from .transaction import Rows, Transaction
 
@@ -189,19 +189,7 @@ def merged_of(
 ) -> MergedRecord:
     """Build a merged record from the columns that statements of drafts.sql share, and the last save of its draft."""
     return MergedRecord(
-        Record(
-            collection,
-            row["record_id"],
-            row["content"] or "",
-            row["version"],
-            row["parent_id"],
-            row["position"],
-            time_of(row["created_at"]),
-            row["created_by"],
-            time_of(row["updated_at"]),
-            row["updated_by"],
-            row["deleted_at"],
-        ),
+        record_in(collection, row),
         _KINDS[row["draft_kind"]],
         row["draft_version"],
         sorted(row["modified_fields"]),

@@ -43,6 +43,23 @@ def record_of(row: asyncpg.Record) -> Record:
     )
 
 
+def record_in(collection: str, row: asyncpg.Record) -> Record:
+    """Return the record of a row of one collection, whose times are in binary form; the content may be NULL."""
+    return Record(
+        collection,
+        row["record_id"],
+        row["content"] or "",
+        row["version"],
+        row["parent_id"],
+        row["position"],
+        time_of(row["created_at"]),
+        row["created_by"],
+        time_of(row["updated_at"]),
+        row["updated_by"],
+        row["deleted_at"],
+    )
+
+
 def shown(record: Record | None, collection: str, record_id: str, *, show_deleted: bool) -> Record:
     """Return the record that was found.
 
