@@ -57,7 +57,8 @@ class ChannelConnection(Connection):
     def _calling(self) -> Iterator[None]:
         """Make a call in the block. If the client is closed meanwhile, raise CallCancelledError.
 
-        gRPC raises asyncio.CancelledError, although the caller's task is not cancelled.
+        gRPC raises asyncio.CancelledError, although the caller's task is not cancelled. On Python 3.10, which does
+        not say whether it is, that error stays.
         """
         try:
             yield
@@ -76,6 +77,6 @@ class ChannelConnection(Connection):
 
 
 def _is_cancelled(task: asyncio.Task[Any] | None) -> bool:
-    """Return whether the task has been cancelled. Before Python 3.11 this is not known: the result is false."""
+    """Return whether the task may have been cancelled, which is not known before Python 3.11."""
     cancelling = getattr(task, "cancelling", None)
-    return cancelling is not None and cancelling() > 0
+    return cancelling is None or cancelling() > 0
