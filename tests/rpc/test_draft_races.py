@@ -68,7 +68,8 @@ def test_draft_that_left_the_session_stays_a_draft(
 ) -> None:
     records.create("a", {})
     save(ada, "a", "s1", delta={"json": '{"x": 1}'})
-    before = {"commit": "write_plain_drafts", "discard": "drop_drafts"}[act]
+    records.patch("a", {"y": 1})  # so that the draft is looked at before it is committed
+    before = {"commit": "lock_drafts", "discard": "drop_drafts"}[act]
     before_statement(before, lambda: save(ada, "a", "s2", delta={"json": '{"x": 2}'}))
     selection = {**ada.where, "session_id": "s1"}
     if act == "commit":
@@ -77,7 +78,8 @@ def test_draft_that_left_the_session_stays_a_draft(
         answer = ada.stub.Discard(draft_pb2.DiscardRequest(**selection), metadata=ada.metadata).records
     assert not answer
     (merged,) = ada.stub.GetMerged(draft_pb2.GetMergedRequest(**ada.where), metadata=ada.metadata).records
-    assert (merged.session_id, dict(merged.record.content.struct), merged.record.version) == ("s2", {"x": 2}, 1)
+    content = {"x": 2, "y": 1}
+    assert (merged.session_id, dict(merged.record.content.struct), merged.record.version) == ("s2", content, 2)
 
 
 def test_save_that_meets_an_unexpected_row_is_repeated_by_the_statement_for_any_case(

@@ -7,6 +7,7 @@ itself is written; a decision is needed only where base, mine and theirs all dif
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 import asyncpg
 import uuid_utils
@@ -28,6 +29,10 @@ from .statements import load
 from .transaction import Rows, Transaction
 
 COMMITS = load("commits")
+
+
+class _NotPlainError(Exception):
+    """A draft of the commit has to be looked at before it is written."""
 
 
 class CommitStore:
@@ -63,8 +68,13 @@ class CommitStore:
         """
         write = Write(actor, ChangeSource.COMMIT, await transaction.now(), change_reason, str(uuid_utils.uuid7()))
         if not resolutions and self._may_be_plain(actor.tenant_id, collection):
-            written = await self._write_plain(transaction, write, collection, selection, with_content=with_content)
-            if written:
+            # The savepoint releases the locks if a draft is not plain. Otherwise the general way, which selects the
+            # drafts again, could wait for others while it holds what they need.
+            with suppress(_NotPlainError):
+                async with transaction.savepoint():
+                    written = await self._write_plain(
+                        transaction, write, collection, selection, with_content=with_content
+                    )
                 results = [_committed(collection, CommitResult(key), written[key], None) for key in sorted(written)]
                 return results, _commit_id(write, written)
         rows = await self._lock(transaction, actor, collection, selection)
@@ -104,7 +114,7 @@ class CommitStore:
     ) -> dict[str, asyncpg.Record]:
         """Write the selected drafts as `_write` does, and return the new state by record id.
 
-        If there are none, or one of them is not plain, nothing is written, and nothing is returned.
+        Raises _NotPlainError if there are none, or if one of them is not plain; nothing is written then.
         """
         actor = write.actor
         spec = self._specs.known(actor.tenant_id, collection)
@@ -114,10 +124,11 @@ class CommitStore:
             "definition_version": spec.version,
         }
         rows = await transaction.fetch(COMMITS["write_plain_drafts"], values)
-        if rows:
-            await check_selection(transaction, actor, collection, selection, {})  # these are deleted
-            check_versions(selection, {row["record_id"]: row["draft_version"] for row in rows})
-            await self._finish(transaction, collection, rows, values)
+        if not rows:
+            raise _NotPlainError
+        await check_selection(transaction, actor, collection, selection, {})  # these are deleted
+        check_versions(selection, {row["record_id"]: row["draft_version"] for row in rows})
+        await self._finish(transaction, collection, rows, values)
         return {row["record_id"]: row for row in rows}
 
     async def _violations(
