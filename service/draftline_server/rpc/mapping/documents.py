@@ -24,15 +24,16 @@ _encode = msgspec.json.Encoder(decimal_format="number").encode
 # than parsing it.
 _LARGE_EXPONENT = re.compile(r"[eE][-+]?[0-9]{3}")
 _MANY_DIGITS = re.compile(r"(?<![0-9])[0-9]{1000}")
+_FEW_DIGITS = 900  # with an exponent of two digits, they cannot become 1,000 before or after the point
 
 
-class _LargeExponentError(ValueError):
-    """A number may have too large an exponent."""
+class _LargeNumberError(ValueError):
+    """A number with an exponent may exceed the limits."""
 
 
 def _usual_number(text: str) -> Decimal:
-    if ("e" in text or "E" in text) and _LARGE_EXPONENT.search(text):
-        raise _LargeExponentError
+    if ("e" in text or "E" in text) and (len(text) > _FEW_DIGITS or _LARGE_EXPONENT.search(text)):
+        raise _LargeNumberError
     return Decimal(text)
 
 
