@@ -84,6 +84,8 @@ class DraftStore:
         try:
             rows = await transaction.fetch(SQL["save_drafts_again" if again else "save_drafts"], values)
         except asyncpg.UniqueViolationError:
+            if again:
+                raise
             raise RacedError from None
         results: list[SaveResult] = [SaveResult()] * len(edits)
         for row in rows:

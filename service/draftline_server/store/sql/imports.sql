@@ -358,7 +358,7 @@ FROM stale AS s
 WHERE d.tenant_id = :tenant_id AND d.user_id = s.user_id AND d.collection = :collection AND d.record_id = s.record_id
 
 -- name: delete_unlisted
--- Mark deleted the records that a snapshot does not contain. `raced`: some of them are not locked; see log_imported.
+-- Mark deleted the records that a snapshot does not contain. `raced`: some of them are not locked; see log_changed.
 WITH deleted AS (
     UPDATE draftline.record AS r
     SET deleted_at = :now, version = r.version + 1, updated_at = :now, updated_by = :user_id,
