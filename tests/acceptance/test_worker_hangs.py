@@ -13,11 +13,10 @@ from http import HTTPStatus
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
-import psutil
 from draftline import Client
 from support.polling import until
 from support.server_process import DRAFTLINE, Served, environment, served
-from support.worker_pool import MODULE, OWN_CONNECTION, workers
+from support.worker_pool import OWN_CONNECTION, workers, workers_of
 
 WORKERS = 2
 TIMEOUT_S = 6  # a worker of a busy machine is silent for a second or two
@@ -74,24 +73,9 @@ def starting(database_url: str) -> Iterator[subprocess.Popen[str]]:
         process.wait()
 
 
-def worker_of(process: subprocess.Popen[str]) -> psutil.Process | None:
-    """One that was started and is not replaced yet."""
-    try:
-        children = psutil.Process(process.pid).children()
-    except psutil.NoSuchProcess:
-        return None
-    for child in children:
-        try:
-            if MODULE in child.cmdline():
-                return child
-        except psutil.Error:
-            continue
-    return None
-
-
 def test_worker_killed_during_the_first_start_is_started_again(database_url: str) -> None:
     with starting(database_url) as process:
-        until(lambda: worker_of(process)).kill()
+        until(lambda: workers_of(process.pid))[0].kill()
         assert process.stderr is not None
         lines = []
         for line in process.stderr:
@@ -112,7 +96,7 @@ def test_worker_that_never_starts_ends_the_service_with_a_message(database_url: 
 
         def kill_all() -> None:
             while not is_over.wait(0.005):
-                if process.poll() is None and (worker := worker_of(process)) is not None:
+                for worker in workers_of(process.pid)[:1] if process.poll() is None else []:
                     worker.kill()
 
         killing = threading.Thread(target=kill_all)

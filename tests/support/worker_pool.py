@@ -19,8 +19,23 @@ MOST_CONNECTIONS = 200  # that it may take until each worker has one: the kernel
 
 def workers(service: Served) -> list[psutil.Process]:
     """Return the running worker processes."""
-    children = psutil.Process(service.process.pid).children()
-    return [child for child in children if child.status() != psutil.STATUS_ZOMBIE and MODULE in child.cmdline()]
+    return workers_of(service.process.pid)
+
+
+def workers_of(supervisor: int) -> list[psutil.Process]:
+    """Return the running worker processes of a supervisor, which may have ended."""
+    try:
+        children = psutil.Process(supervisor).children()
+    except psutil.NoSuchProcess:
+        return []
+    return [child for child in children if _is_worker(child)]
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    try:
+        return MODULE in process.cmdline()
+    except psutil.Error:  # it ends, and may be a zombie by now
+        return False
 
 
 def callers_of(worker: psutil.Process, address: str) -> set[Any]:
