@@ -66,22 +66,34 @@ FROM (
 
 -- name: count_states
 -- Return how many records of a sync's collections are in each state, and since when the oldest is due. `unread`: those that
--- are due by changes that no worker has read from the log yet, at most of the first :limit of them; every record is
--- counted once.
+-- are due by changes that no worker has read from the log yet; every record is counted once. Of these changes and those by
+-- pulls, the first :limit are read, in equal parts of the collections that have any.
+WITH bound AS MATERIALIZED (
+    SELECT c.collection, c.pulled_at, c.snapshot_at, c.created_at, u.log_xact, u.change_id, h.is_behind
+    FROM draftline.sync_collection AS c
+    JOIN draftline.sync_upstream AS u ON u.tenant_id = c.tenant_id AND u.upstream = c.upstream
+    LEFT JOIN LATERAL (
+        SELECT true AS is_behind FROM draftline.change AS h
+        WHERE h.tenant_id = :tenant_id AND h.collection = c.collection AND h.kind <> 'DRAFT'
+          AND (h.log_xact, h.change_id) > (u.log_xact, u.change_id) AND coalesce((u.config ->> 'push')::boolean, true)
+        ORDER BY h.log_xact, h.change_id
+        LIMIT 1) AS h ON true
+    WHERE c.tenant_id = :tenant_id AND c.upstream = :upstream
+)
 SELECT c.collection, n.state, n.count, n.oldest, n.in_doubt, c.pulled_at, c.snapshot_at, l.unread,
     greatest(l.unread_since, c.created_at) AS unread_since
-FROM draftline.sync_collection AS c
-JOIN draftline.sync_upstream AS u ON u.tenant_id = c.tenant_id AND u.upstream = c.upstream
+FROM bound AS c
 LEFT JOIN LATERAL (
     SELECT count(*) AS unread, min(e.created_at) AS unread_since
     FROM (
         SELECT f.record_id, min(f.created_at) AS created_at
         FROM (
-            SELECT h.record_id, h.created_at FROM draftline.change AS h
-            WHERE h.tenant_id = :tenant_id AND h.collection = c.collection AND h.kind <> 'DRAFT' AND h.source <> 'SYNC_PULL'
-              AND (h.log_xact, h.change_id) > (u.log_xact, u.change_id)
+            SELECT h.record_id, h.created_at, h.source FROM draftline.change AS h
+            WHERE h.tenant_id = :tenant_id AND h.collection = c.collection AND h.kind <> 'DRAFT' AND c.is_behind
+              AND (h.log_xact, h.change_id) > (c.log_xact, c.change_id)
             ORDER BY h.log_xact, h.change_id
-            LIMIT :limit) AS f
+            LIMIT greatest(CAST(:limit AS bigint) / (SELECT nullif(count(b.is_behind), 0) FROM bound AS b), 1)) AS f
+        WHERE f.source <> 'SYNC_PULL'
         GROUP BY f.record_id) AS e
     LEFT JOIN LATERAL (
         SELECT r.version, r.acked_version FROM draftline.record AS r
@@ -93,13 +105,12 @@ LEFT JOIN LATERAL (
         OFFSET 0) AS s ON true
     WHERE coalesce(s.state, 'IDLE') = 'IDLE'
       AND CASE WHEN r.version IS NULL THEN s.is_there ELSE r.version > coalesce(r.acked_version, 0) END
-    ) AS l ON coalesce((u.config ->> 'push')::boolean, true)
+    ) AS l ON true
 LEFT JOIN LATERAL (
     SELECT s.state, count(*) AS count, min(s.due_since) AS oldest, count(*) FILTER (WHERE s.in_doubt) AS in_doubt
     FROM draftline.sync_record AS s
     WHERE s.tenant_id = :tenant_id AND s.collection = c.collection AND s.state <> 'IDLE'
     GROUP BY s.state) AS n ON true
-WHERE c.tenant_id = :tenant_id AND c.upstream = :upstream
 ORDER BY c.collection, n.state
 
 -- name: list_events

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 import uuid_utils
 
 from ...domain.sync import Attempt, BoundCollection, Op, Settlement, new_record_id
+from ..change_log.feed import MAX_ID
 from ..database import Database
 from ..statements import load
 from ..transaction import Transaction
@@ -21,6 +22,7 @@ from .specs import fields_json
 
 SQL = load("sync_push")
 LOCKS = load("sync_merge")
+LOG = load("sync_log")
 SWEPT = 5_000  # records that one statement of a sweep compares
 LOG_ROWS = 2_000  # changes that one statement reads
 
@@ -41,13 +43,16 @@ class Attempts:
     ) -> tuple[tuple[int, int], bool, int]:
         """Mark the records that the change log names after a position.
 
-        Return the position to continue at, whether more can be read now, and how many records were marked.
+        Return the position to continue at, whether more can be read now, and how many records were marked. Once all
+        was read, the position is at the end of what is complete, so that changes by pulls are not passed over again.
         """
-        rows = await self._database.fetch(
-            SQL["changed_records"],
-            self._values(log_xact=position[0], change_id=position[1], collections=list(collections), limit=LOG_ROWS),
-            idempotent=True,
-        )
+        values = self._values(log_xact=position[0], change_id=position[1])
+        # Before the changes are read: what is committed in between is not passed over.
+        ahead = (await self._database.fetch(LOG["log_ahead"], values, idempotent=True))[0]
+        if not ahead["has_entries"]:
+            return position, False, 0
+        values |= {"collections": list(collections), "limit": LOG_ROWS}
+        rows = await self._database.fetch(SQL["changed_records"], values, idempotent=True)
         changed: dict[str, set[str]] = {}
         for row in rows:
             changed.setdefault(row["collection"], set()).add(row["record_id"])
@@ -57,6 +62,8 @@ class Attempts:
         settled = [row for row in rows if row["log_xact"] < row["horizon"]]
         if settled:
             position = settled[-1]["log_xact"], settled[-1]["change_id"]
+        if len(rows) < LOG_ROWS:
+            position = max(position, (ahead["horizon"] - 1, MAX_ID))
         return position, len(rows) == LOG_ROWS and bool(settled), marked
 
     async def mark(self, collection: str, record_ids: Collection[str]) -> int:

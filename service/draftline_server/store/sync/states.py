@@ -15,7 +15,7 @@ from ..database import Database
 from ..statements import load
 
 SQL = load("sync_records")
-MAX_UNREAD = 10_000  # changes that no worker has read whose records a status call counts
+MAX_UNREAD = 10_000  # changes that no worker has read, of all collections, whose records a status call counts
 STATES: Mapping[SyncState, Sequence[str]] = {
     SyncState.COMMITTED: ["DUE"],
     SyncState.SYNCING: ["SENDING"],
