@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 from draftline import Client
+from draftline_server.cli.partition_reports import plan_text
 from draftline_server.ops import migrate
 from draftline_server.partitions import pace as pace_module
 from draftline_server.partitions import session
@@ -25,7 +26,7 @@ from draftline_server.partitions.pace import REST, Pace
 from draftline_server.partitions.session import LockError
 from draftline_server.partitions.switch_state import Phase
 from draftline_server.partitions.switchover import PhaseError, Switchover
-from draftline_server.partitions.switchover_reports import sizes
+from draftline_server.partitions.switchover_reports import plan, sizes
 from draftline_server.store.advisory_locks import AdvisoryLock
 from support.partition_switch import fill, run, start, switchover, verified
 from support.partitioned import plain_only
@@ -594,5 +595,26 @@ async def test_rows_of_tables_that_were_never_analyzed_are_unknown(postgres_url:
             await partition_tables(connection, modulus=2)
             await connection.execute("INSERT INTO draftline.record SELECT * FROM kept")
             assert await rows(connection) is None
+            (full, *_) = await connection.fetch("SELECT tableoid::regclass::text AS name FROM draftline.record")
+            await connection.execute(f"ANALYZE {full['name']}")
+            assert await rows(connection) is None  # of another partition nothing is known
             await connection.execute("ANALYZE draftline.record")
             assert await rows(connection) == 70
+            await connection.execute("CREATE TABLE draftline.own PARTITION OF draftline.record FOR VALUES IN ('own')")
+            assert await rows(connection) == 70  # PostgreSQL analyzes no empty partition by itself
+
+
+async def test_plan_suggests_no_partitions_for_tenants_of_equal_size(postgres_url: str, template: str) -> None:
+    """Compare each with the records of all, not only of the biggest, where the rows of the table are unknown."""
+    with cloned(postgres_url, template) as url:
+        async with switchover(url) as commands:
+            connection = commands.session.connection
+            await connection.execute(
+                "INSERT INTO draftline.tenant_usage (tenant_id, collections, records, bytes, drafts, counted_at) "
+                "SELECT 't' || n, 1, 100, 0, 0, now() FROM generate_series(1, 200) AS n"
+            )
+            report = await plan(commands)
+            assert (len(report["tenants"]), report["records"], report["tables"][0]["rows"]) == (10, 20_000, None)
+            assert "tenant t" not in plan_text(report)
+            await connection.execute("UPDATE draftline.tenant_usage SET records = 10000 WHERE tenant_id = 't7'")
+            assert "Suggested: draftline partitions start --tenant=t7" in plan_text(await plan(commands)).splitlines()

@@ -28,7 +28,7 @@ def test_plan_suggests_commands_that_a_shell_takes_as_they_are(
 ) -> None:
     report: dict[str, Any] = {
         "mode": str(mode), "phase": str(phase), "next": next_step(phase, mode), "obstacles": [],
-        "tables": [{"name": "record", "is_partitioned": False, "rows": 181, "bytes": 1 << 21}],
+        "tables": [{"name": "record", "is_partitioned": False, "rows": 181, "bytes": 1 << 21}], "records": 181,
         "tenants": [
             {"tenant_id": name, "records": records, "has_own_partitions": own} for name, records, own in TENANTS
         ],
@@ -46,7 +46,7 @@ def test_plan_of_tables_without_an_estimate_names_big_tenants() -> None:
     """Tell that the rows are not known, as after a restore, rather than that there are none."""
     report: dict[str, Any] = {
         "mode": str(Mode.PLAIN), "phase": str(Phase.NONE), "next": "start", "obstacles": [],
-        "tables": [{"name": "record", "is_partitioned": False, "rows": None, "bytes": 1 << 20}],
+        "tables": [{"name": "record", "is_partitioned": False, "rows": None, "bytes": 1 << 20}], "records": 91,
         "tenants": [
             {"tenant_id": name, "records": records, "has_own_partitions": False}
             for name, records in (("big", 90), ("small", 1))

@@ -18,7 +18,7 @@ def plan_text(report: Mapping[str, Any]) -> str:
     lines = [f"The tables are {report['mode']}, phase {report['phase']}; next is {report['next']}."]
     lines += _tables(report["tables"])
     estimated = sum(row["rows"] or 0 for row in report["tables"] if row["name"] == "record")
-    rows = max(estimated, sum(row["records"] for row in report["tenants"]))
+    rows = max(estimated, report["records"])
     big = [row for row in report["tenants"] if rows and row["records"] >= OWN_PARTITION * rows]
     for row in big:
         own = ", in its own partitions" if row["has_own_partitions"] else ""

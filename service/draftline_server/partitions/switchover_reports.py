@@ -26,13 +26,16 @@ async def plan(switchover: Switchover) -> dict[str, Any]:
     if switchover.mode is Mode.PLAIN and state.phase is Phase.NONE:
         found += await names_in_use(connection, [], MODULUS)
     parts = {row["name"] for row in await fetch_layout(connection, "partitions", name="record")}
+    biggest = await fetch(connection, "biggest_tenants", limit=10)
     tenants = [
-        {**row, "has_own_partitions": tenant_partition("record", row["tenant_id"]) in parts}
-        for row in await fetch(connection, "biggest_tenants", limit=10)
-    ]
+        {"tenant_id": row["tenant_id"], "records": row["records"], "bytes": row["bytes"],
+         "has_own_partitions": tenant_partition("record", row["tenant_id"]) in parts}
+        for row in biggest
+    ]  # fmt: skip
     return {
         "mode": str(switchover.mode), "phase": str(state.phase), "next": next_step(state.phase, switchover.mode),
-        "tables": await sizes(connection), "tenants": tenants, "obstacles": found,
+        "tables": await sizes(connection), "tenants": tenants,
+        "records": biggest[0]["total"] if biggest else 0, "obstacles": found,
     }  # fmt: skip
 
 

@@ -51,9 +51,11 @@ SELECT pg_try_advisory_lock(CAST(:tool_lock AS bigint)) AS tool,
 
 -- name: table_sizes
 -- Return the estimated rows of tables, and the bytes, with their indexes and partitions. NULL: there is no estimate, because
--- the table was never analyzed, as after a restore.
+-- the table, or a partition that is not empty, was never analyzed, as after a restore.
 SELECT n.name, c.relkind = 'p' AS is_partitioned,
-    CAST(CASE c.relkind WHEN 'p' THEN sum(nullif(l.reltuples, -1)) ELSE nullif(c.reltuples, -1) END AS bigint) AS rows,
+    CAST(CASE WHEN c.relkind <> 'p' THEN nullif(c.reltuples, -1)
+              WHEN NOT bool_or(l.reltuples < 0 AND pg_relation_size(l.oid) > 0) THEN sum(greatest(l.reltuples, 0)) END
+        AS bigint) AS rows,
     CAST(coalesce(sum(pg_total_relation_size(l.oid)), pg_total_relation_size(c.oid)) AS bigint) AS bytes
 FROM unnest(CAST(:names AS text[])) WITH ORDINALITY AS n (name, rank)
 JOIN pg_class AS c ON c.oid = to_regclass(format('draftline.%I', n.name))
@@ -63,8 +65,8 @@ GROUP BY n.name, n.rank, c.oid, c.relkind, c.reltuples
 ORDER BY n.rank
 
 -- name: biggest_tenants
--- Return the tenants with the most records at their last count.
-SELECT u.tenant_id, u.records, u.bytes
+-- Return the tenants with the most records at their last count, and the records of all tenants.
+SELECT u.tenant_id, u.records, u.bytes, CAST(sum(u.records) OVER () AS bigint) AS total
 FROM draftline.tenant_usage AS u
 ORDER BY u.records DESC, u.tenant_id
 LIMIT :limit
