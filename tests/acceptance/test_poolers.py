@@ -161,6 +161,14 @@ def test_pooler_without_sessions_is_refused(
         assert REFUSED in examined.stdout
 
 
+def test_pooler_before_the_database_of_into_is_refused_by_the_name_of_the_option(
+    pooled: Callable[..., str], database_url: str
+) -> None:
+    refused = invoked("migrate", "--rehearse", "--into", pooled("transaction"), database_url=database_url)
+    assert (refused.returncode, refused.stderr.count(REFUSED)) == (1, 1), refused.stderr
+    assert ("have --into lead to" in refused.stderr, "DRAFTLINE_DATABASE_URL" in refused.stderr) == (True, False)
+
+
 def test_pooler_whose_database_is_away_is_told_from_one_without_sessions(pooled: Callable[..., str]) -> None:
     url = pooled("session", server_login_retry=1, query_wait_timeout=2)
     refused = invoked("serve", database_url=f"{url}_gone", port=0, log_level="error", pool_connect_timeout_s=5)

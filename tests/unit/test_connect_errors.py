@@ -10,7 +10,8 @@ import ssl
 import asyncpg
 import pytest
 from draftline_server.domain.errors import OutOfReachError
-from draftline_server.store.connect_errors import connect, problem_of, without_secrets
+from draftline_server.store.connect_errors import connect, from_option, problem_of, without_secrets
+from draftline_server.store.poolers import PoolerError
 
 
 @pytest.mark.parametrize(
@@ -104,3 +105,8 @@ def test_failed_connection_names_the_url() -> None:
     with pytest.raises(OutOfReachError) as refused:
         asyncio.run(connect("postgresql://ada:hush@127.0.0.1:1/films", 5))
     assert refused.value.advice.endswith("; the URL is postgresql://ada@127.0.0.1:1/films")
+
+
+def test_pooler_before_the_database_of_an_option_is_reported_by_that_option() -> None:
+    with pytest.raises(PoolerError, match="or have --into lead to PostgreSQL itself"), from_option("--into"):
+        raise PoolerError

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import asyncpg
 
-from ..domain.errors import OutOfReachError
+from ..domain.errors import OperatorError, OutOfReachError
 
 
 class Problem(NamedTuple):
@@ -125,12 +125,16 @@ async def connect(url: str, timeout_s: float, **options: Any) -> Any:
 
 @contextmanager
 def from_option(name: str) -> Iterator[None]:
-    """Have the errors of attempts in the block name the option that gave the URL, instead of the setting."""
+    """Have the errors of the block name the option that gave the URL, instead of the setting."""
+    setting = "DRAFTLINE_DATABASE_URL"
     try:
         yield
     except OutOfReachError as error:
-        message, fix = (text.replace("DRAFTLINE_DATABASE_URL", name) for text in (str(error), error.fix))
+        message, fix = (text.replace(setting, name) for text in (str(error), error.fix))
         raise OutOfReachError(message, fix, error.url) from error
+    except OperatorError as error:
+        error.args = (str(error).replace(setting, name),)
+        raise
 
 
 def without_secrets(url: str) -> str:
