@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import product
 from typing import Any
+from weakref import WeakSet
 
 import asyncpg
 import pytest
+from draftline.upstreams import Page
 from draftline_server.domain.drafts import ChangeByDelta, Creation, DraftEdit, edit_of_delta
 from draftline_server.domain.edits import Strategy
 from draftline_server.domain.merged import MergedQuery
-from draftline_server.domain.sync import BoundCollection
+from draftline_server.domain.sync import BoundCollection, MergeResult, Verdict
 from draftline_server.store.database import Database
 from draftline_server.store.lists.sync_states import NOT_SYNCED
 from draftline_server.store.statements import Statement, fragment
+from draftline_server.sync import pull as pull_module
+from draftline_server.sync.pull import Pull
+from draftline_server.sync.push import WENT_BACK, Push
 from support.sync_worlds import SyncWorld
 from support.tenant_stores import COLLECTION, World
 
@@ -160,3 +165,34 @@ async def test_page_shows_the_states_that_lists_of_records_show(
         assert sync.acked_version == (version or 0)
         if state in NOT_SYNCED:
             assert (sync.tries, sync.reason, [each.path for each in sync.conflicts]) == (3, "NO", ["/n"])
+
+
+class Id(str):
+    """A text of which weak references can be made."""
+
+
+async def test_snapshot_keeps_no_more_older_records_than_it_looks_up(
+    database: Database, tenant_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = SyncWorld(database, tenant_id)
+    world.system.page = 1
+    for number in range(5):
+        world.system.insert({"n": 1}, f"r{number}")
+    await world.bind()
+    kept, looked_up = WeakSet[Id](), list[str]()
+
+    async def merge_page(_: Pull, __: BoundCollection, page: Page, *others: object) -> Sequence[MergeResult]:
+        ids = [Id(each.remote_id) for each in page.records]
+        kept.update(ids)
+        return [MergeResult(each, each, Verdict.DEFER, WENT_BACK, "", False) for each in ids]
+
+    async def refuse_older(_: Push, __: BoundCollection, ___: object, known: Mapping[str, str]) -> None:
+        looked_up.extend(map(str, known))
+        known_ids = set(known)
+        assert len([each for each in kept if each not in known_ids]) <= 1  # of the last page
+
+    monkeypatch.setattr(pull_module, "MAX_LOOKED_UP", 2)
+    monkeypatch.setattr(Pull, "_merge_page", merge_page)
+    monkeypatch.setattr(Push, "refuse_older", refuse_older)
+    await world.pull(snapshot=True)
+    assert len(looked_up) == 2

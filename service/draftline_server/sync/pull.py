@@ -96,13 +96,15 @@ class Pull:
         try:
             async for page, mark in self._snapshot_pages(bound.collection, capabilities):
                 results = await self._merge_page(bound, page, mark, capabilities, None)
-                older |= {each.remote_id: each.record_id for each in results if each.deferral == WENT_BACK}
+                for each in results:
+                    if each.deferral == WENT_BACK and len(older) < MAX_LOOKED_UP:
+                        older[each.remote_id] = each.record_id
                 seen.add(each.remote_id for each in page.records)
                 cursor = page.changes_cursor or cursor
         except (CreationsOutError, ReadExpiredError):
             return
         if older:
-            await self._push.refuse_older(bound, capabilities, dict(list(older.items())[:MAX_LOOKED_UP]))
+            await self._push.refuse_older(bound, capabilities, older)
         await self._delete_missing(pulled, capabilities, seen, start)
         await self._progress.snapshot_read(bound.collection, cursor)
 
