@@ -100,6 +100,16 @@ def test_orphan_is_told_and_remains(url: str) -> None:
     ]
 
 
+def test_ids_with_control_characters_are_shown_as_escapes(url: str) -> None:
+    record_id = "\u202edlog"  # a terminal would show what follows from right to left
+    with serving(url) as server, Client(server.address, tenant_id="acme", user="ada") as client:
+        client.import_content("movies", [(record_id, {"n": 1})])
+        client.save_draft("movies", record_id, {"a": 1})
+    run_sql(url, PLANT % record_id)
+    found = invoked("check", database_url=url).stdout
+    assert found.startswith(r'the draft of "\u202edlog" in "movies", by "ada" of "acme", differs from its edit')
+
+
 WRONG_ENTRIES = (
     "DELETE FROM draftline.order_entry WHERE record_id = 'm-1'",
     "UPDATE draftline.order_entry SET key = 'x' WHERE record_id = 'm-2'",

@@ -60,6 +60,17 @@ def test_dry_run_prints_what_a_push_would_send(server_address: str, tenant: str)
     assert run(server_address, tenant, "run", "pems", "--snapshot", "--dry-run").exit_code == 2
 
 
+def test_ids_with_control_characters_are_shown_as_escapes(server_address: str, tenant: str) -> None:
+    with Client(server_address, tenant_id=tenant, user="ada") as client:
+        client.create_content("parts", {"rate": 2}, record_id="\u202ep-2")
+        client.link_record("parts", "\u202ep-2", "r-2")
+    dry_run = ("run", "pems", "--push", "--dry-run")
+    for arguments in (("records", "parts"), (*dry_run, "--json"), dry_run, ("records", "parts", "--json")):
+        printed = run(server_address, tenant, *arguments)
+        assert (r"\u202ep-2" in printed.stdout, "\u202e" in printed.stdout) == (True, False), arguments
+    assert [each["record_id"] for each in json.loads(printed.stdout)] == ["p-1", "\u202ep-2"]
+
+
 def test_decision_without_a_conflict_fails(server_address: str, tenant: str) -> None:
     """Report a decision at a path without a conflict, and a record that is linked already."""
     refused = run(server_address, tenant, "resolve", "parts", "p-1", "--mine", "/rate")

@@ -492,3 +492,14 @@ async def test_tenant_is_not_dropped_while_tables_have_a_second_copy(
     assert refused.exit_code == 1
     assert "second copy of tables: record_new: run `draftline partitions cleanup`" in refused.stderr
     assert await connection.fetchval("SELECT count(*) FROM draftline.record") == 3
+
+
+async def test_plan_shows_control_characters_of_tenants_as_escapes(
+    database_url: str, connection: asyncpg.Connection
+) -> None:
+    await connection.execute(
+        "INSERT INTO draftline.tenant_usage (tenant_id, collections, records, bytes, drafts, counted_at) "
+        "VALUES ($1, 1, 100, 0, 0, now())", "\u202emca",
+    )  # fmt: skip
+    planned = partitions(database_url, "plan").stdout
+    assert (r"tenant \u202emca: 100 records" in planned, "\u202e" in planned) == (True, False)

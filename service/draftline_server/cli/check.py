@@ -27,6 +27,7 @@ from ..ops.draft_check import (
 from ..settings import Settings
 from .app import json_option, reporting
 from .database_url import database_url
+from .terminal_text import visible
 
 REFRESH_S = 0.1
 
@@ -82,14 +83,14 @@ async def _check(settings: Settings, url: str, *, repair: bool, as_json: bool) -
                 counts.repaired += repaired
                 counts.remaining += each.is_orphan or not repair
                 entry = {**asdict(each), "repaired": repaired}
-                click.echo(json.dumps(entry) if as_json else _line(each, repaired))
+                click.echo(json.dumps(entry) if as_json else visible(_line(each, repaired)))
         counts.checked = checker.checked
         async for wrong in entries.differences():
             repaired = repair and await entries.repair(wrong)
             counts.differences += 1
             counts.repaired += repaired
             counts.remaining += not repair
-            click.echo(_entry_json(wrong, repaired) if as_json else _entry_line(wrong, repaired))
+            click.echo(_entry_json(wrong, repaired) if as_json else visible(_entry_line(wrong, repaired)))
         await _check_tallies(tallies, counts, repair=repair, as_json=as_json)
         await _check_references(references, counts, as_json=as_json)
     return counts
@@ -99,7 +100,7 @@ async def _check_references(references: ReferenceChecker, counts: Counts, *, as_
     async for each in references.differences():
         counts.differences += not each.is_synced
         counts.remaining += not each.is_synced
-        click.echo(json.dumps({**asdict(each), "repaired": False}) if as_json else _reference_line(each))
+        click.echo(json.dumps({**asdict(each), "repaired": False}) if as_json else visible(_reference_line(each)))
 
 
 def _reference_line(reference: DanglingReference) -> str:
@@ -125,7 +126,7 @@ async def _check_tallies(tallies: Tallies, counts: Counts, *, repair: bool, as_j
     counts.repaired += len(found) if repair else 0
     counts.remaining += 0 if repair else len(found)
     for each in found:
-        click.echo(json.dumps({**asdict(each), "repaired": repair}) if as_json else _group_line(each, repair))
+        click.echo(json.dumps({**asdict(each), "repaired": repair}) if as_json else visible(_group_line(each, repair)))
 
 
 def _group_line(difference: TallyDifference, repaired: bool) -> str:

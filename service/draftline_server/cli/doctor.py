@@ -20,6 +20,7 @@ from ..settings import Settings
 from ..settings.problems import problems_of
 from ..wiring import own_security
 from .app import DOCTOR, SOURCES, json_option, reporting
+from .terminal_text import visible
 
 HEALTH_S = 3.0
 STYLES = {State.OK: "green", State.WARNING: "yellow", State.FAULT: "bold red", State.SKIPPED: "dim"}
@@ -81,10 +82,10 @@ async def _findings(given: Settings | ValidationError, *, quick: bool) -> AsyncI
 
 def _lines(finding: Finding) -> Text:
     line = Text.assemble(
-        (f"{finding.state:<9}", STYLES[finding.state]), f"{finding.check:<{CHECK_WIDTH}}{finding.message}"
+        (f"{finding.state:<9}", STYLES[finding.state]), f"{finding.check:<{CHECK_WIDTH}}{visible(finding.message)}"
     )
     if finding.fix:
-        line.append(f"\n{'':9}{'Fix:':<{CHECK_WIDTH}}{finding.fix}")
+        line.append(f"\n{'':9}{'Fix:':<{CHECK_WIDTH}}{visible(finding.fix)}")
     return line
 
 

@@ -13,6 +13,7 @@ from ..record_files.csv_records import CsvRecords
 from ..record_files.csv_types import ColumnType, TypeRules
 from ..record_files.json_problems import load_json
 from ..record_files.readers import RecordFileError
+from .terminal_text import visible
 
 DELIMITERS = {name: char for char, name in DELIMITER_NAMES.items()} | {r"\t": "\t"}
 TYPES = ("infer", "text")
@@ -88,7 +89,7 @@ def _print_types(records: CsvRecords) -> None:
         name = DELIMITER_NAMES[records.table.delimiter]
         click.echo(f"Guessed delimiter: {name}; use --delimiter to override it.", err=True)
     for column in records.columns:
-        click.echo(str(column), err=True)
+        click.echo(visible(str(column)), err=True)
 
 
 def _declared(client: Client, collection: str) -> Mapping[str, ColumnType]:

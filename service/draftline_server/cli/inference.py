@@ -18,6 +18,7 @@ from ..contracts.shapes import Shape
 from .app import json_option, reporting, result_console
 from .client import with_client
 from .spec_additions import PARTS, key_text, put_proposal
+from .terminal_text import visible_json
 
 SAMPLE = 1_000
 PROGRESS_ROWS = 500
@@ -50,7 +51,8 @@ def infer_command(
         raise click.ClickException(f"the collection {collection!r} has no records to infer a spec from")
     proposal = propose(root)
     if as_json:
-        click.echo(json.dumps(_as_dict(collection, root, proposal), indent=2, ensure_ascii=False, default=_number))
+        shown = json.dumps(_as_dict(collection, root, proposal), indent=2, ensure_ascii=False, default=_number)
+        click.echo(visible_json(shown))
     else:
         _show(collection, root, proposal, is_sample=not read_all and root.count >= sample)
     if applies:

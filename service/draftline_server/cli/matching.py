@@ -103,7 +103,7 @@ def _confirmed(preview: MatchResult, verb: str, max_records: int, *, yes: bool) 
         yield max_records
         return
     ids = ", ".join(preview.record_ids[:SHOWN]) + (", ..." if preview.matched_count > SHOWN else "")
-    click.confirm(f"{verb} {preview.matched_count:,} records ({ids})?", abort=True, err=True)
+    click.confirm(f"{verb} {preview.matched_count:,} records ({visible(ids)})?", abort=True, err=True)
     try:
         yield preview.matched_count
     except ValueError as error:

@@ -31,6 +31,7 @@ from .partition_steps import (
     yes_option,
 )
 from .partition_tenants import drop_tenant_command, promote_command
+from .terminal_text import visible
 
 
 @click.group("partitions")
@@ -72,7 +73,7 @@ def plan_command(settings: Settings, *, dry_run: bool, as_json: bool) -> None:
     if dry_run:
         print_sql(sql, as_json=as_json)
         return
-    click.echo(json.dumps(report, default=str) if as_json else plan_text(report))
+    click.echo(json.dumps(report, default=str) if as_json else visible(plan_text(report)))
     sys.exit(bool(report["obstacles"]))
 
 
@@ -94,7 +95,7 @@ def status_command(settings: Settings, *, dry_run: bool, as_json: bool) -> None:
     if dry_run:
         print_sql(sql, as_json=as_json)
         return
-    click.echo(json.dumps(report, default=str) if as_json else status_text(report))
+    click.echo(json.dumps(report, default=str) if as_json else visible(status_text(report)))
     sys.exit(bool(report["triggers_off"]))
 
 
@@ -151,7 +152,7 @@ def verify_command(settings: Settings, *, dry_run: bool, log_file: Path, as_json
     if dry_run:
         print_sql(sql, as_json=as_json)
         return
-    click.echo(json.dumps(result.as_json()) if as_json else verification_text(result))
+    click.echo(json.dumps(result.as_json()) if as_json else visible(verification_text(result)))
     sys.exit(not result.is_ok)
 
 

@@ -29,7 +29,7 @@ from ..record_files.readers import RecordFileError
 from .app import json_option, reporting
 from .client import with_client
 from .file_progress import with_progress
-from .terminal_text import visible
+from .terminal_text import visible, visible_json
 
 MAX_SHOWN = 100  # failures that are printed; all are counted and written to the file of failures
 # Errors that every further patch would have too.
@@ -106,7 +106,7 @@ class PatchRun:
         for each in warned:
             if each.message not in self._warned:
                 self._warned.add(each.message)
-                click.echo(f"Warning: line {line.number}: {each.argument}: {each.message}", err=True)
+                click.echo(visible(f"Warning: line {line.number}: {each.argument}: {each.message}"), err=True)
 
     def _failed(self, failure: Failure) -> None:
         with self._lock:
@@ -204,7 +204,7 @@ def _report(run: PatchRun, broken: RecordFileError | None, *, as_json: bool) -> 
     result = run.result()
     verb = "would succeed" if result["dry_run"] else "applied"
     summary = f"{run.succeeded:,} patches {verb}, {run.failed:,} failed"
-    click.echo(json.dumps(result, ensure_ascii=False) if as_json else summary)
+    click.echo(visible_json(json.dumps(result, ensure_ascii=False)) if as_json else summary)
     if run.stopped_by is not None:
         raise run.stopped_by
     if broken is not None:

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from .app import json_option, reporting, result_console
 from .client import with_client
+from .terminal_text import visible, visible_json
 
 PAGE_RECORDS = 1_000
 
@@ -60,7 +61,7 @@ def list_command(
     )
     if as_json:
         for each in records:
-            click.echo(encode(_as_dict(each, _steps(expand))))
+            click.echo(visible_json(encode(_as_dict(each, _steps(expand)))))
         return
     table = Table("record", "state", "content")
     for each in records:
@@ -104,7 +105,7 @@ def _records(client: Client, collection: str, limit: int, **query: Any) -> Itera
     while limit > 0:
         page = client.get_merged_page(collection, page_token=token, page_size=min(limit, PAGE_RECORDS), **query)
         for warning in page.warnings:
-            click.echo(f"Warning: {warning.argument}: {warning.message}", err=True)
+            click.echo(visible(f"Warning: {warning.argument}: {warning.message}"), err=True)
         yield from page.records
         limit, token = limit - len(page.records), page.next_page_token
         if not token:

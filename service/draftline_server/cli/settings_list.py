@@ -12,6 +12,7 @@ from rich.text import Text
 from ..settings import SETTINGS, Setting, Settings
 from ..settings.problems import range_of
 from .app import SOURCES, json_option, reporting, result_console
+from .terminal_text import visible_json
 
 PASSWORD = re.compile(r"(?<=://)([^:@/\s]*):.*@|(?<=[?&]password=)[^&\s]*", re.IGNORECASE)
 
@@ -32,7 +33,7 @@ def settings_command(context: click.Context, changed: bool, as_json: bool) -> No
     shown = [row for row in rows if not changed or row["value"] != row["default"]]
     if as_json:
         for row in shown:
-            click.echo(json.dumps(row, ensure_ascii=False))
+            click.echo(visible_json(json.dumps(row, ensure_ascii=False)))
         return
     table = Table("setting", "value", "source", "default", "range", "description", box=None, pad_edge=False)
     for row in shown:

@@ -11,6 +11,7 @@ from draftline import Client, Collection, DeclaredField, NotFoundError, SortKey
 
 from ..contracts.proposals import MAX_FIELDS, Proposal
 from .index_progress import wait_until_built
+from .terminal_text import visible
 
 PARTS = ("fields", "orders", "schema")
 _MAX_ORDERS = 16
@@ -52,7 +53,7 @@ def put_proposal(client: Client, collection: str, proposal: Proposal, parts: set
     if not additions.lines():
         click.echo(f"The spec of {collection} already has what is proposed.", err=True)
         return
-    click.echo(f"The new spec of {collection}:\n  " + "\n  ".join(additions.lines()), err=True)
+    click.echo(f"The new spec of {collection}:\n  " + visible("\n  ".join(additions.lines())), err=True)
     if not yes:
         if not sys.stdin.isatty():
             raise click.UsageError("Standard input is not a terminal; pass --yes to confirm.")

@@ -19,6 +19,8 @@ from draftline import (
     SortKey,
 )
 
+from .terminal_text import visible
+
 
 def confirm_removal(
     client: Client, collection: str, wanted: dict[str, Any], expected_version: int | None
@@ -43,7 +45,7 @@ def confirm_removal(
         return expected_version
     for verb, parts in (("removes", removed), ("changes", changed)):
         if parts:
-            click.echo(f"The new spec of {collection} {verb}:\n  " + "\n  ".join(parts), err=True)
+            click.echo(f"The new spec of {collection} {verb}:\n  " + visible("\n  ".join(parts)), err=True)
     if not sys.stdin.isatty():
         raise click.UsageError("Standard input is not a terminal; pass --yes to confirm, or list them as well.")
     click.confirm("Put this spec? The indexes of removed parts are removed.", abort=True, err=True)

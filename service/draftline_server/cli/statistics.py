@@ -13,6 +13,7 @@ from rich.table import Table
 
 from .app import json_option, reporting, result_console
 from .client import with_client
+from .terminal_text import visible_json
 
 
 @click.command("stats")
@@ -48,7 +49,7 @@ def stats_command(
         allow_scan=allow_scan,
     )
     if as_json:
-        click.echo("[" + ",\n ".join(map(encode, found.rows())) + "]")  # exact, of any number of digits
+        click.echo(visible_json("[" + ",\n ".join(map(encode, found.rows())) + "]"))  # exact, of any number of digits
     else:
         result_console().print(_table(found, wanted, keys))
     if found.truncated:

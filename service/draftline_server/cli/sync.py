@@ -19,7 +19,7 @@ from .app import json_option, reporting, result_console
 from .client import with_client
 from .database_url import database_url
 from .sync_previews import print_previews
-from .terminal_text import visible
+from .terminal_text import visible, visible_json
 
 
 @click.group("sync", invoke_without_command=True)
@@ -135,7 +135,7 @@ def records_command(client: Client, *, collection: str, state: str | None, as_js
              "message": each.sync.message, "paths": [conflict.path for conflict in each.sync.conflicts]}
             for each in found
         ]  # fmt: skip
-        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        click.echo(visible_json(json.dumps(rows, indent=2, ensure_ascii=False)))
         return
     table = Table("record", "state", "reason", "message", "conflicts")
     for each in found:
@@ -164,7 +164,7 @@ def events_command(client: Client, *, upstream: str, record_id: str, limit: int,
              "record_id": each.record_id, "reason": each.reason, "message": each.message}
             for each in rows
         ]  # fmt: skip
-        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        click.echo(visible_json(json.dumps(found, indent=2, ensure_ascii=False)))
         return
     table = Table("time", "kind", "collection", "record", "reason", "message")
     for each in rows:

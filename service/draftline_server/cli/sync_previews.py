@@ -11,6 +11,7 @@ from draftline import SyncPushPreview
 from rich.table import Table
 
 from .app import result_console
+from .terminal_text import visible, visible_json
 
 COUNTS = ("created", "updated", "deleted", "repeated_writes", "read", "conflicts", "failed")
 
@@ -18,7 +19,7 @@ COUNTS = ("created", "updated", "deleted", "repeated_writes", "read", "conflicts
 def print_previews(previews: Sequence[SyncPushPreview], *, as_json: bool) -> None:
     """Print what a push would do with the records of each collection, with the ids of some of them."""
     if as_json:
-        click.echo(json.dumps([asdict(each) for each in previews], indent=2, ensure_ascii=False))
+        click.echo(visible_json(json.dumps([asdict(each) for each in previews], indent=2, ensure_ascii=False)))
         return
     table = Table("collection", *(name.replace("_", " ") for name in COUNTS))
     for each in previews:
@@ -26,7 +27,7 @@ def print_previews(previews: Sequence[SyncPushPreview], *, as_json: bool) -> Non
     result_console().print(table)
     for each in previews:
         for example in each.examples:
-            click.echo(f"{each.collection}: {example.kind} {example.record_id}")
+            click.echo(visible(f"{each.collection}: {example.kind} {example.record_id}"))
     if waiting := [each.collection for each in previews if each.awaits_snapshot]:
         click.echo(
             f"no snapshot of {', '.join(waiting)} has been read: records that exist upstream are linked first, "

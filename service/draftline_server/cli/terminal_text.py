@@ -17,6 +17,14 @@ def visible(text: str) -> str:
     return _INVISIBLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
+def visible_json(text: str) -> str:
+    """Return a JSON text with the control characters of its strings as escapes, so that it stays the same JSON.
+
+    JSON requires escapes only of those up to U+001F.
+    """
+    return _INVISIBLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
 class ResultConsole(Console):
     """A console that prints the control characters of texts as escapes, so that no stored text controls a terminal."""
 
