@@ -121,6 +121,27 @@ async def test_a_call_reads_few_of_the_changes_that_no_worker_has_read(
     assert sum(map(rows_read, scans)) == read
 
 
+async def test_records_wait_while_sending_is_paused(world: SyncWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Count them also if pulls go on and make more changes than a call reads."""
+    monkeypatch.setattr(states, "MAX_UNREAD", 2)
+    await world.bind()
+    await world.database.transact(
+        lambda each: world.configs.pause(each, world.tenant_id, UPSTREAM, push=True, pull=None, resumes=False)
+    )
+    await world.worker.progress.swept()
+    for number in range(3):
+        world.system.insert({"n": 1}, f"r{number}")
+    await world.pull(snapshot=True)
+    await world.create("a", {"n": 1})
+
+    async def one_waits() -> bool:
+        return (await counts(world)).committed == 1
+
+    async with world.working():
+        await eventually(one_waits)
+    assert len(world.system.live()) == 3
+
+
 async def find_due(world: SyncWorld) -> tuple[int, int]:
     """Read the log as a worker does, and return its position."""
     work = await world.worker.progress.work()

@@ -193,9 +193,11 @@ class SyncWorker:
 
     async def _push_once(self, push: Push, link: Link, work: SyncWork) -> float:
         """Find what is due and send it. Return how long to wait, unless the sync is woken."""
-        if work.push_paused or not work.spec.push:
+        if not work.spec.push:
             return IDLE_S
-        await self._find_due(work)
+        await self._find_due(work)  # also while sending is paused: those that wait are counted
+        if work.push_paused:
+            return IDLE_S
         if link.breaker.pause_s():
             return min(IDLE_S, link.breaker.pause_s())
         moved = 0
