@@ -154,13 +154,14 @@ WITH restored AS (
     WHERE c.tenant_id = :tenant_id AND c.upstream = r.upstream
     RETURNING c.collection
 ), sending AS MATERIALIZED (
-    -- They are known to be newer than what is read while their writes are out, but not than the upstream.
+    -- A repeated write could replace what the upstream holds now, or be answered without being stored: read it first.
     SELECT s.collection, s.record_id FROM begun AS b
     JOIN draftline.sync_record AS s ON s.tenant_id = :tenant_id AND s.collection = b.collection AND s.state = 'SENDING'
+        AND s.remote_id IS NOT NULL
     ORDER BY s.collection, s.record_id
     FOR UPDATE OF s
 )
-UPDATE draftline.sync_record AS s SET remote_version = NULL
+UPDATE draftline.sync_record AS s SET recheck = 'ATTEMPT', in_doubt = true, next_at = CAST(:now AS timestamptz)
 FROM sending AS o
 WHERE s.tenant_id = :tenant_id AND s.collection = o.collection AND s.record_id = o.record_id
 

@@ -92,9 +92,9 @@ incoming AS MATERIALIZED (
         r.content, r.version, r.acked_version, r.log_xact, r.parent_id, r.position,
         NOT starts_with(r.updated_by, 'sync:') AS was_written_here,
         -- What is known was read before the upstream was restored, so that it may hold something older now.
-        CAST(:is_ordered AS boolean) AND coalesce(s.is_there, false) AND p.remote_id = s.remote_id AND s.known_at <= (
+        coalesce(s.is_there AND p.remote_id = s.remote_id AND s.known_at <= (
             SELECT (u.config ->> 'restored_mark')::bigint FROM draftline.sync_upstream AS u
-            WHERE u.tenant_id = :tenant_id AND u.upstream = :upstream) IS TRUE AS was_known_before
+            WHERE u.tenant_id = :tenant_id AND u.upstream = :upstream), false) AS was_known_before
     FROM unnest(CAST(:record_ids AS text[]), CAST(:remote_ids AS text[]), CAST(:remote_versions AS text[]),
         CAST(:are_deleted AS boolean[]), CAST(:documents AS jsonb[]), CAST(:failures AS jsonb[]), CAST(:puts AS jsonb[]))
         AS p (record_id, remote_id, remote_version, is_deleted, document, failure, puts)
@@ -128,11 +128,10 @@ incoming AS MATERIALIZED (
     FROM answered AS a
     OFFSET 0
 ), rebased AS (
-    -- Of what a restore of the upstream replaced by something older, it is not known which side changed it: nothing is the
-    -- base of both.
-    SELECT b.*, CASE WHEN b.was_known_before AND NOT b.is_applied
-            AND (b.is_deleted OR b.remote_version = b.known_version OR draftline.sync_is_older(b.remote_version, b.known_version))
-            AND (b.is_deleted OR draftline.sync_incoming(b.document, b.known_base, CAST(:fields AS jsonb)) <> b.known_base)
+    -- Of what differs after a restore of the upstream, it is not known which side changed it, whatever the versions are:
+    -- nothing is the base of both. A decision is not a read of the upstream.
+    SELECT b.*, CASE WHEN b.was_known_before AND CAST(:mark AS bigint) IS NOT NULL AND (b.is_deleted
+            OR draftline.sync_incoming(b.document, b.known_base, CAST(:fields AS jsonb)) <> b.known_base)
             THEN '{}' ELSE b.known_base END AS shared_base
     FROM based AS b
     OFFSET 0
@@ -360,8 +359,11 @@ WITH
         CASE WHEN p.verdict = 'DEFER' THEN p.if_match END,
         CASE WHEN p.verdict = 'DEFER' THEN p.in_doubt ELSE false END,
         -- Of two reads that overlap, the one that began first may have read later. So only what is read from now on is newer
-        -- than this answer, whether it was merged or left.
-        k.mark
+        -- than this answer, whether it was merged or left. Of what was known before the upstream was restored, it stays so
+        -- until a read is merged.
+        CASE WHEN p.was_known_before AND (p.verdict = 'DEFER' OR CAST(:mark AS bigint) IS NULL
+            AND p.verdict NOT IN ('DELETE', 'GONE', 'RECREATE')) THEN p.known_at
+            ELSE k.mark END
     FROM planned AS p, known AS k
     WHERE p.verdict NOT IN ('IGNORE', 'DUPLICATE')
     ORDER BY p.record_id

@@ -1,0 +1,178 @@
+"""A system of record that was restored: the sync stops, and after a resume what differs is in conflict."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from draftline_server.domain.sync import Policies, Policy
+from draftline_server.store.database import Database
+from support.restored_systems import RestoredWorld
+from support.sync_worlds import until
+
+NAMES = ("changed", "equal", "pending", "later", "lost", "removed")
+
+
+@pytest.fixture
+async def backed_up(database: Database, tenant_id: str) -> RestoredWorld:
+    """Records that were changed there in several ways after a backup of the system."""
+    world = RestoredWorld(database, tenant_id)
+    await world.bind()
+    for name in NAMES:
+        world.system.insert({"n": 1}, name)
+    world.backup = deepcopy(world.system.rows)
+    for name in ("changed", "later"):
+        world.system.edit(name, n=2)
+    world.system.edit("equal", n=2)
+    world.system.edit("equal", n=1)
+    await world.pull(snapshot=True)
+    del world.backup["lost"]
+    world.backup["later"].version, world.backup["later"].document = 2, {"n": 3}  # changed there again after the restore
+    await world.patch("pending", {"n": 4})
+    return world
+
+
+async def test_resumed_sync_of_a_restored_system_reports_what_differs(backed_up: RestoredWorld) -> None:
+    """Continue with the older versions: equal values settle, changes here are sent, and all else is in conflict."""
+    world = backed_up
+    await world.restored()
+
+    async def is_read() -> bool:
+        states = await world.states()
+        return [states[name]["state"] for name in NAMES] == ["HELD", "IDLE", "IDLE", "HELD", "HELD", "IDLE"]
+
+    async with world.working():
+        await until(is_read)
+        assert not await world.reason()
+        assert [await world.conflicts(name) for name in ("changed", "later", "lost")] == [
+            [("VALUE", 2, 1)], [("VALUE", 2, 3)], [("DELETED", {"n": 1}, None)]
+        ]  # fmt: skip
+        await until(lambda: _holds(world, "pending", {"n": 4}))
+        assert [await world.value(name) for name in NAMES] == [
+            {"n": 2},
+            {"n": 1},
+            {"n": 4},
+            {"n": 2},
+            {"n": 1},
+            {"n": 1},
+        ]
+        world.system.remove("removed")  # from then on, a deletion is a deletion
+        await world.request_snapshot()
+        await until(lambda: _is_deleted(world, "removed"))
+
+
+async def test_restored_system_gets_the_values_here_if_these_win(backed_up: RestoredWorld) -> None:
+    world = backed_up
+    await world.bind(replace(world.bound, policies=Policies(Policy.LOCAL_WINS)))
+    await world.restored()
+    async with world.working():
+        for name in ("changed", "later"):
+            await until(lambda name=name: _holds(world, name, {"n": 2}))
+        await until(lambda: _is_referred_to(world, "lost"))
+    assert not await world.reason()
+
+
+async def test_system_that_goes_back_again_stops_the_sync_again(backed_up: RestoredWorld) -> None:
+    world = backed_up
+    await world.restored()
+
+    async def is_read() -> bool:
+        return bool((await world.state("changed"))["state"] == "HELD")
+
+    async with world.working():
+        await until(is_read)
+        world.backup = deepcopy(world.system.rows)
+        world.system.edit("equal", n=8)
+        await world.request_snapshot()
+        await until(lambda: _is_here(world, "equal", {"n": 8}))
+    await world.restored()
+
+
+@pytest.fixture
+async def world(database: Database, tenant_id: str) -> RestoredWorld:
+    """A record of two fields that was changed there after a backup of the system, and another one that is read."""
+    opened = RestoredWorld(database, tenant_id)
+    await opened.bind()
+    for name in ("r", "other"):
+        opened.system.insert({"n": 1, "m": 1}, name)
+    opened.back_up()
+    for name in ("r", "other"):
+        opened.system.edit(name, n=2, m=2)
+    await opened.pull(snapshot=True)
+    return opened
+
+
+@pytest.mark.parametrize("was_applied", [False, True], ids=["lost", "applied"])
+@pytest.mark.parametrize("knows_keys", [False, True], ids=["new-keys", "old-keys"])
+async def test_update_that_is_out_during_a_restore_is_in_conflict(
+    world: RestoredWorld, was_applied: bool, knows_keys: bool
+) -> None:
+    """Read the record before the write is repeated, which may be answered by its key without being stored."""
+    await world.patch("r", {"n": 3})
+    world.system.faults.lost_after, world.system.faults.lost_before = float(was_applied), float(not was_applied)
+    await world.send_once()
+    assert (await world.state("r"))["state"] == "SENDING"
+    world.system.faults.lost_after = world.system.faults.lost_before = 0.0
+    if not knows_keys:
+        world.system.applied = {}
+    await world.restored()
+    async with world.working():
+        await until(lambda: world.settled("r", "other"))
+    assert await world.value("r") == {"n": 3, "m": 2}
+    assert world.system.live()["r"] == {"n": 1, "m": 1}
+    assert await world.conflicts("r") == [("VALUE", 2, 1), ("VALUE", 3, 1)]
+    await world.pull(snapshot=True)  # it does not stop again
+
+
+@pytest.mark.parametrize("deletes", [False, True], ids=["update", "delete"])
+async def test_write_that_is_out_does_not_replace_what_was_written_since_the_restore(
+    world: RestoredWorld, deletes: bool
+) -> None:
+    """Send nothing on the condition of a version that the upstream has given to something else since."""
+    if deletes:
+        await world.delete("r")
+    else:
+        await world.patch("r", {"n": 3})
+    world.system.faults.lost_before = 1.0
+    await world.send_once()
+    assert (await world.state("r"))["if_match"] == "2"
+    world.system.faults.lost_before = 0.0
+    world.backup["r"].version, world.backup["r"].document = 2, {"n": 1, "m": 5}
+    await world.restored()
+    async with world.working():
+        await until(lambda: world.settled("r", "other"))
+    assert world.system.live()["r"] == {"n": 1, "m": 5}
+    theirs = {"n": 1, "m": 5}
+    assert await world.conflicts("r") == (
+        [("CHANGED", None, theirs)] if deletes else [("VALUE", 2, 5), ("VALUE", 3, 1)]
+    )
+
+
+async def test_edit_there_after_a_restore_does_not_hide_what_the_restore_replaced(world: RestoredWorld) -> None:
+    """Hold a record whose version is newer than the known one, because it grew from an older one."""
+    await world.stopped()
+    for value in (2, 3, 4):
+        world.system.edit("r", m=value)
+    await world.resume()
+    async with world.working():
+        await until(lambda: world.settled("r", "other"))
+    assert await world.value("r") == {"n": 2, "m": 2}
+    assert await world.conflicts("r") == [("VALUE", 2, 4), ("VALUE", 2, 1)]
+
+
+async def _holds(world: RestoredWorld, remote_id: str, document: dict[str, Any]) -> bool:
+    return world.system.live().get(remote_id) == document
+
+
+async def _is_here(world: RestoredWorld, record_id: str, content: dict[str, Any]) -> bool:
+    return await world.value(record_id) == content
+
+
+async def _is_deleted(world: RestoredWorld, record_id: str) -> bool:
+    return await world.value(record_id) is None
+
+
+async def _is_referred_to(world: RestoredWorld, record_id: str) -> bool:
+    return any(row.reference == record_id and not row.deleted for row in world.system.rows.values())
