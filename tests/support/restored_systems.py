@@ -51,6 +51,11 @@ class RestoredWorld(SyncWorld):
         push = Push(self.database, self.worker._attempts, self.worker._merges, self.link())
         await push.push(self.bound, self.system.capabilities)
 
+    async def snapshot_read(self) -> bool:
+        """Return whether a snapshot was read since the resume."""
+        work = await self.worker.progress.work()
+        return work is not None and all(each.snapshot_at is not None for each in work.collections)
+
     async def settled(self, *record_ids: str) -> bool:
         """Return whether nothing is to be sent or read of records."""
         states = await self.states()

@@ -333,11 +333,13 @@ WITH
                 WHERE t.tenant_id = :tenant_id AND t.collection = :collection AND t.remote_id = p.remote_id
                 OFFSET 0)
                 THEN p.remote_id END) END,
-        CASE WHEN p.verdict IN ('DELETE', 'GONE', 'RECREATE') THEN NULL
-             WHEN p.verdict IN ('DEFER', 'REFUSE', 'HOLD_DELETED') THEN p.known_version ELSE p.remote_version END,
+        CASE WHEN p.verdict IN ('DELETE', 'GONE', 'RECREATE', 'HOLD_DELETED') THEN NULL
+             WHEN p.verdict = 'DEFER' OR p.verdict = 'REFUSE' AND NOT p.was_known_before THEN p.known_version
+             ELSE p.remote_version END,
         CASE WHEN p.verdict IN ('DELETE', 'GONE', 'RECREATE') THEN false
              WHEN p.verdict IN ('DEFER', 'REFUSE') THEN p.was_there ELSE true END,
-        CASE p.verdict WHEN 'DEFER' THEN p.shadow WHEN 'REFUSE' THEN p.shadow
+        CASE p.verdict WHEN 'DEFER' THEN p.shadow
+            WHEN 'REFUSE' THEN CASE WHEN p.was_known_before THEN p.shared_base ELSE p.shadow END
             WHEN 'HOLD_DELETED' THEN p.base WHEN 'HOLD_CHANGED' THEN p.base WHEN 'KEEP_DELETED' THEN p.theirs
             WHEN 'MERGE' THEN CASE WHEN p.new_state = 'IDLE' THEN NULL ELSE (p.merge).base END END,
         p.new_state,
