@@ -196,6 +196,18 @@ async def test_record_that_is_created_there_again_does_not_stop_the_sync_again(w
     assert await world.conflicts("r") == [("VALUE", 2, 8)]
 
 
+async def test_put_of_a_stopped_sync_continues_with_the_older_versions(world: RestoredWorld) -> None:
+    """Replace the sync instead of resuming it, as for another policy: nothing is sent before a snapshot."""
+    await world.patch("r", {"n": 3})
+    await world.stopped()
+    await world.bind(replace(world.bound, policies=Policies(Policy.LOCAL_WINS)))
+    assert not await world.snapshot_read()
+    async with world.working():
+        await until(lambda: _holds(world, "r", {"n": 3, "m": 2}))
+        await until(lambda: _holds(world, "other", {"n": 2, "m": 2}))
+    assert not await world.reason()
+
+
 async def _holds(world: RestoredWorld, remote_id: str, document: dict[str, Any]) -> bool:
     return world.system.live().get(remote_id) == document
 

@@ -11,7 +11,8 @@ WHERE tenant_id = :tenant_id AND upstream = :upstream
 FOR UPDATE
 
 -- name: put_sync
--- Create or replace a sync. Every record is compared again, and the reason for which the service stopped it is removed.
+-- Create or replace a sync. Every record is compared again, and the reason for which the service stopped it is removed, after
+-- accept_older.
 INSERT INTO draftline.sync_upstream AS u (tenant_id, upstream, endpoint, config, version, created_at, updated_at)
 VALUES (:tenant_id, :upstream, :endpoint, CAST(:config AS jsonb), 1, :now, :now)
 ON CONFLICT (tenant_id, upstream) DO UPDATE

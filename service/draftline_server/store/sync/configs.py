@@ -85,6 +85,7 @@ class SyncConfigs:
             )
         await transaction.fetch(SQL["lock_specs"], values)
         await self._check(transaction, spec, values, locked[0]["endpoint"] if locked else "")
+        await transaction.fetch(SQL["accept_older"], values)
         await transaction.fetch(SQL["put_sync"], values)
         ordered = sorted(spec.collections, key=lambda each: each.collection)
         values["configs"] = [config_of_collection(each) for each in ordered]
