@@ -7,10 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from draftline_server.domain.content import Limits
 from draftline_server.domain.sync import Policies, Policy
+from draftline_server.domain.sync_records import Decision
 from draftline_server.store.database import Database
+from draftline_server.store.sync.decisions import SyncDecisions
 from support.restored_systems import RestoredWorld
 from support.sync_worlds import until
+from support.tenant_stores import COLLECTION
 
 NAMES = ("changed", "equal", "pending", "later", "lost", "removed")
 
@@ -206,6 +210,44 @@ async def test_put_of_a_stopped_sync_continues_with_the_older_versions(world: Re
         await until(lambda: _holds(world, "r", {"n": 3, "m": 2}))
         await until(lambda: _holds(world, "other", {"n": 2, "m": 2}))
     assert not await world.reason()
+
+
+@pytest.mark.parametrize("decides", ["retry", "resolve"])
+async def test_decision_between_a_resume_and_its_snapshot_does_not_stop_the_sync_again(
+    world: RestoredWorld, decides: str
+) -> None:
+    """Compare what the system holds with the values here, whatever a person decided about those of before."""
+    if decides == "retry":
+        world.system.refused_words = ("no",)
+        await world.patch("r", {"n": "no"})
+        await world.push()
+        assert (await world.state("r"))["state"] == "FAILED"
+        world.system.refused_words = ()
+    else:
+        await world.patch("r", {"n": "no"})
+        world.system.edit("r", n=7)
+        await world.pull(snapshot=True)
+        assert await world.conflicts("r") == [("VALUE", "no", 7)]
+    await world.stopped()
+    await world.resume()
+    decisions = SyncDecisions(world.database, world.specs, Limits())
+    if decides == "retry":
+        async with world.database.transaction() as transaction:
+            assert await decisions.retry(transaction, world.tenant_id, COLLECTION, ["r"], forgets_attempts=False) == [
+                "r"
+            ]
+    else:
+        await decisions.load_spec(world.tenant_id, COLLECTION)
+        async with world.database.transaction() as transaction:
+            await decisions.resolve(
+                transaction, world.actor("ada"), COLLECTION, "r", [Decision("/n", takes_theirs=False)],
+                expected_version=None, change_reason="",
+            )  # fmt: skip
+    async with world.working():
+        await until(lambda: world.settled("r", "other"))
+    assert not await world.reason()
+    assert await world.conflicts("r") == [("VALUE", 2, 1), ("VALUE", "no", 1)]
+    assert world.system.live()["r"] == {"n": 1, "m": 1}
 
 
 async def _holds(world: RestoredWorld, remote_id: str, document: dict[str, Any]) -> bool:

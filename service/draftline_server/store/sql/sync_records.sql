@@ -125,9 +125,14 @@ LIMIT :limit
 
 -- name: retry
 -- Make refused records due again, those named or all of a collection. With `forgets_attempts`, attempts whose outcome is not
--- known are given up as well, and what they would have written is compared again after a look at the upstream. Return which.
+-- known are given up as well, and what they would have written is compared again after a look at the upstream. What was known
+-- before the upstream was restored may be newer than what it holds, so it is forgotten. Return which.
 WITH chosen AS MATERIALIZED (
-    SELECT s.record_id, s.attempt_id IS NOT NULL AS is_out
+    SELECT s.record_id, coalesce(s.is_there AND s.known_at <= (
+        SELECT (u.config ->> 'restored_mark')::bigint
+        FROM draftline.sync_collection AS c
+        JOIN draftline.sync_upstream AS u ON u.tenant_id = c.tenant_id AND u.upstream = c.upstream
+        WHERE c.tenant_id = :tenant_id AND c.collection = :collection), false) AS was_known_before
     FROM draftline.sync_record AS s
     WHERE s.tenant_id = :tenant_id AND s.collection = :collection
       AND (CAST(:record_ids AS text[]) IS NULL OR s.record_id = ANY (CAST(:record_ids AS text[])))
@@ -139,6 +144,8 @@ WITH chosen AS MATERIALIZED (
     UPDATE draftline.sync_record AS s
     SET state = 'DUE', error = NULL, tries = 0, next_at = CAST(:now AS timestamptz), attempt_id = NULL, op = NULL, sent = NULL,
         if_match = NULL, in_doubt = false,
+        remote_version = CASE WHEN NOT c.was_known_before THEN s.remote_version END,
+        shadow = CASE WHEN c.was_known_before THEN '{}' ELSE s.shadow END,
         recheck = CASE WHEN s.remote_id IS NOT NULL THEN 'RECORD' END,
         due_since = coalesce(s.due_since, CAST(:now AS timestamptz)),
         known_at = nextval('draftline.sync_mark')  -- a read that began before is not merged in place of that look
