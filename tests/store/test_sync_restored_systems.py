@@ -12,8 +12,9 @@ from draftline_server.domain.sync import Policies, Policy
 from draftline_server.domain.sync_records import Decision
 from draftline_server.store.database import Database
 from draftline_server.store.sync.decisions import SyncDecisions
+from draftline_server.store.sync.previews import SyncPreviews
 from support.restored_systems import RestoredWorld
-from support.sync_worlds import until
+from support.sync_worlds import UPSTREAM, until
 from support.tenant_stores import COLLECTION
 
 NAMES = ("changed", "equal", "pending", "later", "lost", "removed")
@@ -248,6 +249,37 @@ async def test_decision_between_a_resume_and_its_snapshot_does_not_stop_the_sync
     assert not await world.reason()
     assert await world.conflicts("r") == [("VALUE", 2, 1), ("VALUE", "no", 1)]
     assert world.system.live()["r"] == {"n": 1, "m": 1}
+
+
+@pytest.mark.parametrize("deletes", [False, True], ids=["update", "delete"])
+async def test_sync_that_does_not_pull_reads_a_record_before_it_is_sent_after_a_restore(
+    world: RestoredWorld, deletes: bool
+) -> None:
+    """Hold a record that has the known version with another content, and send one that did not change."""
+    world.system.insert({"n": 2, "m": 2}, "same")
+    await world.pull(snapshot=True)
+    world.backup["same"] = deepcopy(world.system.rows["same"])
+    world.backup["r"].version, world.backup["r"].document = 2, {"n": 1, "m": 5}
+    await world.stopped()
+    await world.bind(pull=False)
+    for name in ("r", "same"):
+        if deletes:
+            await world.delete(name)
+        else:
+            await world.patch(name, {"n": 3})
+    previews = await SyncPreviews(world.database).push(world.tenant_id, UPSTREAM)
+    assert [each.record_ids["READ"] for each in previews] == [["r", "same"]]
+
+    async def is_held() -> bool:
+        return bool((await world.state("r"))["state"] == "HELD")
+
+    async def is_sent() -> bool:
+        return world.system.live().get("same") == (None if deletes else {"n": 3, "m": 2})
+
+    async with world.working():
+        await until(is_held)
+        await until(is_sent)
+    assert world.system.live()["r"] == {"n": 1, "m": 5}
 
 
 async def _holds(world: RestoredWorld, remote_id: str, document: dict[str, Any]) -> bool:

@@ -106,9 +106,13 @@ CROSS JOIN LATERAL (
     ORDER BY s.next_at LIMIT 1) AS n
 
 -- fragment: steps
--- The step that each record of `due` needs at the upstream. `READ`: its base is not known. `kind`: of a preview.
+-- The step that each record of `due` needs at the upstream. `READ`: its base is not known, or is from before the upstream was
+-- restored. `kind`: of a preview.
 based AS (
     SELECT d.*, draftline.sync_mapped(d.content, CAST(:fields AS jsonb)) AS mine,
+        coalesce(d.is_there AND d.known_at <= (
+            SELECT (u.config ->> 'restored_mark')::bigint FROM draftline.sync_upstream AS u
+            WHERE u.tenant_id = :tenant_id AND u.upstream = :upstream), false) AS was_known_before,
         CASE WHEN NOT d.is_there OR d.attempt_id IS NOT NULL THEN NULL
              WHEN d.shadow IS NOT NULL THEN d.shadow
              WHEN d.version = d.acked_version THEN draftline.sync_mapped(d.content, CAST(:fields AS jsonb))
@@ -124,6 +128,7 @@ based AS (
     SELECT o.record_id, o.version, o.log_xact, o.is_there, o.base, o.target, CASE
         WHEN o.attempt_id IS NOT NULL THEN 'REPEAT'
         WHEN NOT o.is_live AND NOT o.is_there THEN 'ACKNOWLEDGE'
+        WHEN o.was_known_before THEN 'READ'
         WHEN NOT o.is_live THEN 'DELETE'
         WHEN NOT o.is_there THEN 'CREATE'
         WHEN o.base IS NULL THEN 'READ'
@@ -135,11 +140,11 @@ based AS (
 -- name: prepare
 -- Store an attempt for each due record that differs from what the upstream holds, and return the attempts. An attempt that
 -- is out already is returned as it was stored, and from now on may have been applied. Records that do not differ are
--- acknowledged. `attempt_ids`: the key of each record's attempt, if it becomes one. A record whose base is not known is to be read at the upstream first. A deletion of a record that the
--- upstream never held needs no attempt.
+-- acknowledged. `attempt_ids`: the key of each record's attempt, if it becomes one. A record whose base is not known is to be
+-- read at the upstream first. A deletion of a record that the upstream never held needs no attempt.
 WITH due AS MATERIALIZED (
     SELECT s.record_id, s.remote_id, s.remote_version, s.is_there, s.shadow, s.state, s.attempt_id, s.op, s.sent, s.tries,
-        s.seen_version, s.if_match, s.recheck, r.content, r.version, r.acked_version, r.log_xact,
+        s.known_at, s.seen_version, s.if_match, s.recheck, r.content, r.version, r.acked_version, r.log_xact,
         r.record_id IS NOT NULL AND r.deleted_at IS NULL AS is_live, a.attempt_id AS new_attempt_id,
         CAST(NULL AS text) AS kind
     FROM unnest(CAST(:record_ids AS text[]), CAST(:attempt_ids AS uuid[])) AS a (record_id, attempt_id)
@@ -172,7 +177,8 @@ WITH due AS MATERIALIZED (
         seen_version = CASE WHEN p.step = 'REPEAT' THEN s.seen_version ELSE p.version END,
         if_match = CASE WHEN p.step = 'REPEAT' THEN s.if_match WHEN p.step IN ('UPDATE', 'DELETE') THEN s.remote_version END,
         in_doubt = p.step = 'REPEAT',
-        shadow = CASE p.step WHEN 'REPEAT' THEN s.shadow WHEN 'ACKNOWLEDGE' THEN NULL WHEN 'READ' THEN '{}' ELSE p.base END,
+        shadow = CASE p.step WHEN 'REPEAT' THEN s.shadow WHEN 'ACKNOWLEDGE' THEN NULL WHEN 'READ' THEN coalesce(p.base, '{}')
+            ELSE p.base END,
         recheck = CASE p.step WHEN 'READ' THEN 'RECORD' ELSE s.recheck END,
         error = CASE WHEN p.step = 'REPEAT' THEN s.error END,
         next_at = CASE p.step WHEN 'ACKNOWLEDGE' THEN NULL WHEN 'READ' THEN CAST(:now AS timestamptz)
@@ -367,7 +373,7 @@ LIMIT :limit
 --   CONFLICT  the record is held until its conflict is decided
 --   FAILED    the record was refused, and has not changed since
 WITH due AS MATERIALIZED (
-    SELECT p.record_id, coalesce(s.is_there, false) AS is_there, s.shadow, s.attempt_id,
+    SELECT p.record_id, coalesce(s.is_there, false) AS is_there, s.known_at, s.shadow, s.attempt_id,
         r.content, r.version, r.acked_version, r.log_xact, r.record_id IS NOT NULL AND r.deleted_at IS NULL AS is_live,
         CAST(NULL AS uuid) AS new_attempt_id, CASE
             WHEN s.attempt_id IS NOT NULL THEN 'REPEAT'

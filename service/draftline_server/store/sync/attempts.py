@@ -111,7 +111,8 @@ class Attempts:
             await lock(transaction, self.tenant_id, bound.collection, record_ids)
             now = await transaction.now()
             values = self._values(
-                bound.collection, record_ids=sorted(record_ids), fields=fields_json(bound.fields), now=now,
+                bound.collection, upstream=self.upstream, record_ids=sorted(record_ids),
+                fields=fields_json(bound.fields), now=now,
                 attempt_ids=[_new_id(now) for _ in record_ids],
                 repeat_at=now + timedelta(seconds=repeat_after_s),
             )  # fmt: skip

@@ -30,18 +30,19 @@ class SyncPreviews:
             raise SyncNotFoundError(f"there is no sync {upstream!r}", upstream=upstream)
         is_stopped = work.push_paused or work.is_suspended or not work.spec.push
         return [
-            await self._of(tenant_id, each, is_stopped, work.spec.pull and each.snapshot_at is None)
+            await self._of(tenant_id, upstream, each, is_stopped, work.spec.pull and each.snapshot_at is None)
             for each in work.collections
         ]
 
     async def _of(
-        self, tenant_id: str, pulled: PulledCollection, is_stopped: bool, awaits_snapshot: bool
+        self, tenant_id: str, upstream: str, pulled: PulledCollection, is_stopped: bool, awaits_snapshot: bool
     ) -> PushPreview:
         bound = pulled.bound
         counts: Counter[str] = Counter()
         found: defaultdict[str, list[str]] = defaultdict(list)
         values: dict[str, object] = {
-            "tenant_id": tenant_id, "collection": bound.collection, "fields": fields_json(bound.fields)
+            "tenant_id": tenant_id, "upstream": upstream, "collection": bound.collection,
+            "fields": fields_json(bound.fields),
         }  # fmt: skip
         for name in ("records_behind", "known_records"):
             after = ""
