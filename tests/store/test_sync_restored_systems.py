@@ -155,6 +155,34 @@ async def test_write_that_is_out_does_not_replace_what_was_written_since_the_res
     )
 
 
+async def test_record_without_content_that_the_backup_lacks_is_not_deleted(world: RestoredWorld) -> None:
+    world.system.insert({}, "empty")
+    await world.pull(snapshot=True)
+    await world.restored()
+    async with world.working():
+        await until(lambda: world.settled("r", "other"))
+        await until(world.snapshot_read)
+    assert await world.conflicts("empty") == [("DELETED", {}, None)]
+    assert await world.value("empty") == {}
+
+
+async def test_write_that_seems_applied_after_a_restore_does_not_hide_what_the_restore_replaced(
+    world: RestoredWorld,
+) -> None:
+    """Hold the other values of a record that holds what was sent, because others have stored the same there."""
+    await world.patch("r", {"n": 3})
+    world.system.faults.lost_before = 1.0
+    await world.send_once()
+    await world.stopped()
+    world.system.faults.lost_before = 0.0
+    world.system.edit("r", n=3)
+    await world.resume()
+    async with world.working():
+        await until(lambda: world.settled("r", "other"))
+    assert await world.value("r") == {"n": 3, "m": 2}
+    assert await world.conflicts("r") == [("VALUE", 2, 1)]
+
+
 async def test_edit_there_after_a_restore_does_not_hide_what_the_restore_replaced(world: RestoredWorld) -> None:
     """Hold a record whose version is newer than the known one, because it grew from an older one."""
     await world.stopped()

@@ -130,10 +130,12 @@ incoming AS MATERIALIZED (
 ), rebased AS (
     -- Of what differs after a restore of the upstream, it is not known which side changed it, whatever the versions are:
     -- nothing is the base of both. A decision is not a read of the upstream.
-    SELECT b.*, CASE WHEN b.was_known_before AND CAST(:mark AS bigint) IS NOT NULL AND (b.is_deleted
-            OR draftline.sync_incoming(b.document, b.known_base, CAST(:fields AS jsonb)) <> b.known_base)
-            THEN '{}' ELSE b.known_base END AS shared_base
+    SELECT b.*, e.is_rebased, CASE WHEN e.is_rebased THEN '{}' ELSE b.known_base END AS shared_base
     FROM based AS b
+    CROSS JOIN LATERAL (
+        SELECT b.was_known_before AND CAST(:mark AS bigint) IS NOT NULL AND (b.is_deleted
+            OR draftline.sync_incoming(b.document, b.known_base, CAST(:fields AS jsonb)) <> b.known_base) AS is_rebased
+        OFFSET 0) AS e
     OFFSET 0
 ), chosen_values AS (
     -- A value that a person chose takes the part of the value here, and of a change since what the upstream holds.
@@ -157,7 +159,7 @@ incoming AS MATERIALIZED (
         WHEN c.is_deleted AND NOT c.is_known THEN 'IGNORE'
         WHEN c.is_deleted AND NOT c.is_live THEN 'GONE'
         WHEN c.is_deleted AND NOT c.is_there THEN 'RECREATE'
-        WHEN c.is_deleted AND (c.outgoing = c.base OR c.policy = 'UPSTREAM_WINS') THEN 'DELETE'
+        WHEN c.is_deleted AND (c.outgoing = c.base AND NOT c.is_rebased OR c.policy = 'UPSTREAM_WINS') THEN 'DELETE'
         WHEN c.is_deleted THEN CASE c.policy WHEN 'LOCAL_WINS' THEN 'RECREATE' ELSE 'HOLD_DELETED' END
         WHEN c.is_live THEN 'MERGE'
         WHEN c.is_there AND (c.theirs = c.base OR NOT c.is_stored AND c.remote_version = c.known_version)
