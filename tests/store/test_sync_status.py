@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
@@ -12,7 +13,7 @@ from draftline_server.domain.sync import BoundCollection, SyncSpec
 from draftline_server.domain.sync_records import CollectionCounts
 from draftline_server.store.database import Database
 from draftline_server.store.statements import Statement
-from draftline_server.store.sync import states
+from draftline_server.store.sync import overview, states
 from draftline_server.store.sync.attempts import LOG
 from draftline_server.store.sync.states import SyncStates
 from support.polling import eventually
@@ -119,6 +120,20 @@ async def test_a_call_reads_few_of_the_changes_that_no_worker_has_read(
     scans = [node for node in nodes(plan) if node.get("Relation Name", "").startswith("change")]
     assert scans
     assert sum(map(rows_read, scans)) == read
+
+
+async def test_metrics_read_no_changes_of_a_sync_that_does_not_push(
+    database_url: str, connection: asyncpg.Connection
+) -> None:
+    async with connected(database_url, size=1) as database:
+        await bind_two(SyncWorld(database, "acme"), push=False)
+    await connection.execute(PULLED, "acme", [COLLECTION, OTHER])
+    await connection.execute("SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET jit = off")
+    plan, rows = await explained(connection, overview.SQL["sync_overview"], {"now": datetime.now(UTC)})
+    assert [row["lag_s"] for row in rows if row["tenant_id"] == "acme"] == [None]
+    scans = [node for node in nodes(plan) if node.get("Relation Name", "").startswith("change")]
+    assert scans
+    assert sum(map(rows_read, scans)) == 0
 
 
 async def test_records_wait_while_sending_is_paused(world: SyncWorld, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -387,7 +387,7 @@ CROSS JOIN LATERAL (
         -- The first change that no worker has read from the log. Others mark their records due.
         SELECT h.created_at FROM draftline.change AS h
         WHERE h.tenant_id = u.tenant_id AND h.collection = c.collection AND h.kind <> 'DRAFT' AND h.source <> 'SYNC_PULL'
-          AND (h.log_xact, h.change_id) > (u.log_xact, u.change_id)
+          AND (h.log_xact, h.change_id) > (u.log_xact, u.change_id) AND coalesce((u.config ->> 'push')::boolean, true)
         ORDER BY h.log_xact, h.change_id
         LIMIT 1) AS unread ON true
     WHERE c.tenant_id = u.tenant_id AND c.upstream = u.upstream) AS n
