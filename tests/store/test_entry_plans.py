@@ -14,7 +14,7 @@ from draftline_server.domain.filters.ast import Field, FieldType, Path, SortKey
 from draftline_server.domain.filters.parser import parse_filter
 from draftline_server.domain.merged import MergedQuery, View
 from draftline_server.store.collections.order_entries import SQL
-from draftline_server.store.lists.branches import Entries, ListQueryKey, Pairs
+from draftline_server.store.lists.branches import Entries, ListQueryKey, RelationKind
 from draftline_server.store.lists.entries import EntryRange, choose, ranges_for
 from draftline_server.store.lists.merged import MAX_PAGE_BYTES, _condition, _shape, _values
 from draftline_server.store.lists.query import count_statement, page_statement
@@ -282,30 +282,52 @@ WITH entries AS (
 INSERT INTO draftline.draft_order_entry (tenant_id, user_id, collection, order_id, key, record_id)
 SELECT tenant_id, user_id, collection, 99, convert_to(merged ->> 'genre', 'UTF8'), record_id FROM draftline.draft
 """
+# Drafts of other users, and a session of the caller.
+OTHERS = """
+INSERT INTO draftline.draft (
+    tenant_id, user_id, collection, record_id, kind, edit, base, base_version, merged, version, session_id,
+    change_reason, created_at, updated_at)
+SELECT d.tenant_id, 'other' || n, d.collection, d.record_id, d.kind, d.edit, d.base, d.base_version, d.merged,
+    d.version, d.session_id, d.change_reason, d.created_at, d.updated_at
+FROM draftline.draft AS d CROSS JOIN generate_series(1, 3) AS n
+WHERE d.user_id = 'USER';
+UPDATE draftline.draft SET session_id = 'one' WHERE user_id = 'USER';
+ANALYZE draftline.draft
+"""
 EACH = 10  # related records of a target at most
 
 
+@pytest.mark.parametrize("session_id", ["", "one"])
 @pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
-async def test_related_records_are_read_by_their_entries_and_keys_alone(crowded: asyncpg.Connection, mode: str) -> None:
+async def test_related_records_are_read_by_their_entries_and_keys_alone(
+    crowded: asyncpg.Connection, mode: str, session_id: str
+) -> None:
     transaction = crowded.transaction()
     await transaction.start()
     try:
         await crowded.execute(RELATED)
+        await crowded.execute(OTHERS.replace("USER", USER))
         await crowded.execute(f"SET plan_cache_mode = {mode}")
         # The caller has drafts of all records of g1, which the statement must skip.
-        targets = {Pairs.INVERSE: [f"g{n}" for n in range(2, 20)], Pairs.NAMED: [f"{n:07}" for n in range(1, 360, 2)]}
-        for (pairs, ids), key_count in itertools.product(targets.items(), (None, 1, 2)):
-            shape = ListQueryKey("", None, (), View.MERGED, False, False, False, related=pairs, key_count=key_count)
-            statement, fixed = related_statement(shape)
+        targets = {
+            RelationKind.INVERSE: [f"g{n}" for n in range(2, 20)],
+            RelationKind.NAMED: [f"{n:07}" for n in range(1, 360, 2)],
+        }
+        for (kind, ids), key_count, only_small in itertools.product(targets.items(), (None, 1, 2), (True, False)):
+            shape = ListQueryKey(
+                "", None, (), View.MERGED, False, False, bool(session_id), related=kind, key_count=key_count
+            )
+            statement, fixed = related_statement(shape, only_small=only_small)
             values = {
-                **fixed, "tenant_id": TENANT, "user_id": USER, "collection": COLLECTION, "session_id": "",
+                **fixed, "tenant_id": TENANT, "user_id": USER, "collection": COLLECTION, "session_id": session_id,
                 "with_drafts": True, "show_deleted": False, "order_id": 99, "targets": ids, "related_limit": EACH,
                 "max_bytes": MAX_PAGE_BYTES, **key_values(["n", "genre"]),
             }  # fmt: skip
-            plan, rows = await explained(crowded, statement, values)
+            plan, found = await explained(crowded, statement, values)
+            rows = [row for row in found if row["record_id"] is not None]
             assert len(rows) == 180
             assert 0 < sum(row["draft"] is not None for row in rows) < 180
-            assert problems(plan) == [], pairs
+            assert problems(plan) == [], kind
             assert rows_read(plan) <= 5 * len(rows)
     finally:
         await transaction.rollback()

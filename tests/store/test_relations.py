@@ -19,8 +19,22 @@ from draftline_server.domain.merged import MergedQuery, View
 from draftline_server.domain.relations import parse_expand, relations_of
 from draftline_server.store.collections.order_entries import OrderEntries
 from draftline_server.store.database import Database
-from draftline_server.store.relations.expansions import ExpandQuery, Expansion, Expansions, TooManyBytesError
-from draftline_server.store.relations.related_rows import merged_of_related
+from draftline_server.store.relations import related_reads
+from draftline_server.store.relations.expansions import (
+    ExpandQuery,
+    Expansion,
+    Expansions,
+    TooManyBytesError,
+    source_of,
+)
+from draftline_server.store.relations.related_rows import (
+    CONTENT,
+    ID,
+    MAX_SMALL_BYTES,
+    MAX_SMALL_ROWS,
+    merged_of_related,
+    rows_by_id,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.entry_checks import wrong_entries
@@ -50,12 +64,14 @@ async def declared(world: World) -> None:
 
 def content(dice: random.Random) -> dict[str, Any]:
     """A content that names records, some of which do not exist, and values that name none."""
-    names = [*IDS, "gone", "x" * 129, ""]
+    names = [*IDS, "gone", "x" * 129, "", "a\nb"]
     maker = dice.choice(["a", "a", "a", *names, None, 5, 10**400, dice.choices(names, k=2)])
     crew = dice.choice([dice.choices([*names, 7, None, ["a"]], k=dice.randrange(5)), dice.choice(names), {"a": "b"}])
     shape = dice.choice(
         [{"maker": maker}, {"all": {"crew": crew}}, {"maker": maker, "all": {"crew": crew}}, {"all": 3}]
     )
+    if dice.random() < 0.02:
+        shape["text"] = "x" * (MAX_SMALL_BYTES + 1)
     return {**shape, "n": dice.choice([1, 2, "x", None])} if dice.random() < 0.8 else shape
 
 
@@ -130,12 +146,11 @@ async def check(world: World, dice: random.Random) -> None:
     view = View.BASELINE if query.view is View.BASELINE else View.MERGED
     listing = MergedQuery(COLLECTION, session_id=query.session_id, view=view, show_deleted=query.show_deleted)
     listed = await world.merged.page(actor, listing, 100, "")
-    roots = [each.record for each in listed.records]
-    found = await expansions.expand(actor, query, await expansions.steps(actor, query), roots, 10**7)
-    root_ids = [each.record_id for each in roots]
+    found = await expansions.expand(actor, query, await expansions.steps(actor, query), listed.sources, 10**7)
+    root_ids = [record_id for record_id, _, _ in listed.sources]
     links, rows = joined.links(root_ids)
     assert links_of(found, root_ids, query) == links, query
-    included = found.included.get(COLLECTION, {})
+    included = rows_by_id(found.included.get(COLLECTION, ()))
     assert included.keys() == rows.keys()
     for record_id, row in included.items():
         merged, expected = merged_of_related(row, actor, COLLECTION), rows[record_id]
@@ -155,7 +170,7 @@ async def expansion(
     """Return the related records of some records, as ada sees them."""
     query = ExpandQuery(COLLECTION, parse_expand(paths), limit, **rest)
     expansions, actor = Expansions(world.database, world.specs), world.actor("ada")
-    records = [await world.record(each) for each in roots]
+    records = [source_of(await world.record(each)) for each in roots]
     return await expansions.expand(actor, query, await expansions.steps(actor, query), records, max_bytes)
 
 
@@ -214,6 +229,76 @@ async def test_related_records_that_are_too_large_are_reported(world: World) -> 
     for paths in (["crew"], ["maker", "crew"]):
         with pytest.raises(TooManyBytesError):
             await expansion(world, paths, max_bytes=2000)
+
+
+# The first is small when it is stored, as it is compressed.
+LARGE = {"compressible": "x" * 20_000, "stored apart": random.Random(1).randbytes(3_000).hex()}
+
+
+@pytest.mark.parametrize("of_draft", [False, True], ids=["record", "draft"])
+@pytest.mark.parametrize("text", LARGE.values(), ids=LARGE)
+async def test_large_contents_are_read_again_only_the_first_time(
+    world: World, monkeypatch: pytest.MonkeyPatch, text: str, *, of_draft: bool
+) -> None:
+    await declared(world)
+    for record_id in "abc":
+        await world.create(record_id, {"maker": "a", "text": "small" if of_draft else text})
+    if of_draft:
+        await world.save("ada", change("b", {"text": text}))
+    expansions, actor, sent = Expansions(world.database, world.specs), world.actor("ada"), list[str]()
+    monkeypatch.setattr(world.database.connections, "observers", [lambda sql, _: sent.append(sql)])
+    query = ExpandQuery(COLLECTION, parse_expand(["made"]), 10)
+    sources = [source_of(await world.record("a"))]
+    for statements in (2, 1, 2):
+        steps = await expansions.steps(actor, query)
+        sent.clear()
+        found = await expansions.expand(actor, query, steps, sources, 10**6)
+        assert len(sent) == statements
+        assert found.from_roots[COLLECTION, "a"]["made"].record_ids == ["a", "b", "c"]
+        texts = {row[ID]: json.loads(row[CONTENT])["text"] for row in found.included[COLLECTION]}
+        assert texts == dict.fromkeys("abc", "small") | dict.fromkeys("b" if of_draft else "abc", text)
+        if statements == 1:
+            monkeypatch.setattr(related_reads, "REMEMBERED_S", -1)  # as if a minute had passed
+
+
+@pytest.mark.parametrize(("count", "statements"), [(MAX_SMALL_ROWS, 1), (MAX_SMALL_ROWS + 1, 2)])
+async def test_many_related_records_are_complete(
+    world: World, monkeypatch: pytest.MonkeyPatch, count: int, statements: int
+) -> None:
+    await declared(world)
+    ids = [f"{number:05}" for number in range(count)]
+    await world.load({record_id: {"maker": "naming"} for record_id in ids})
+    await world.create("naming", {"all": {"crew": ids}})
+    sent = list[str]()
+    monkeypatch.setattr(world.database.connections, "observers", [lambda sql, _: sent.append(sql)])
+    for name in ("crew", "made"):
+        sent.clear()
+        found = await expansion(world, [name], count, roots=("naming",))
+        assert sum("get_related" in sql for sql in sent) == statements
+        assert found.from_roots[COLLECTION, "naming"][name].record_ids == ids
+        assert {row[ID] for row in found.included[COLLECTION]} == set(ids)
+
+
+async def test_contents_beyond_the_limit_of_records_need_no_room(world: World) -> None:
+    await declared(world)
+    await world.create("a", {})
+    for record_id in "bcde":
+        await world.create(record_id, {"maker": "a", "text": "x" * 1000})
+    for record_id in "de":
+        await world.save("ada", change(record_id, {"n": 1}))
+    found = await expansion(world, ["made"], 1, max_bytes=2100)
+    assert (found.from_roots[COLLECTION, "a"]["made"].record_ids, len(found.included[COLLECTION])) == (["b"], 1)
+
+
+async def test_text_with_a_line_break_names_no_record(world: World) -> None:
+    await declared(world)
+    await world.create("a", {"maker": "b\nc", "all": {"crew": ["b\n", "d"]}})
+    for record_id in "bcd":
+        await world.create(record_id, {})
+    found = await expansion(world, ["maker", "crew"])
+    assert [row[ID] for row in found.included[COLLECTION]] == ["d"]
+    related = found.from_roots[COLLECTION, "a"]
+    assert (related["maker"].record_ids, related["crew"].record_ids) == ([], ["d"])
 
 
 OPERATORS: dict[str, Callable[[Any], bool]] = {

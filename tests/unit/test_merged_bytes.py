@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,14 +16,18 @@ from draftline_server.rpc.included_records import encoded_included
 from draftline_server.rpc.mapping.drafts import fill_merged
 from draftline_server.rpc.mapping.merged_bytes import MergedEncoder, fill_related, related_bytes, repeated, tag
 from draftline_server.store.relations.expansions import Expansion, Related
-from draftline_server.store.relations.related_rows import merged_of_related
+from draftline_server.store.relations.related_rows import ID, merged_of_related
 from hypothesis import given
 from hypothesis import strategies as st
 
 ACTOR = Actor("tenant é", "ada")
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 STORABLE = st.characters(exclude_characters="\0", exclude_categories=["Cs"])
-TEXTS = st.text(STORABLE, min_size=1, max_size=5) | st.text("é", min_size=127, max_size=130)
+TEXTS = (
+    st.text(STORABLE, min_size=1, max_size=5)
+    | st.text("é", min_size=127, max_size=130)
+    | st.text("a", min_size=126, max_size=130)
+)
 NUMBERS = st.integers(-(1 << 63), (1 << 63) - 1) | st.integers(0, 300)
 TIMES = st.datetimes(datetime(1970, 1, 1), datetime(9999, 1, 1), timezones=st.just(UTC))
 CONTENTS = st.sampled_from(["", "{}", '{"a": 1, "b": [0.1], "é": 12345678901234567890}', f'{{"a": "{"x" * 20_000}"}}'])
@@ -31,7 +35,8 @@ RECORDS = st.builds(
     Record, TEXTS, TEXTS, CONTENTS, st.integers(0, 2**40), st.none() | TEXTS, st.none() | NUMBERS, TIMES,
     st.just("") | TEXTS, TIMES, TEXTS, st.none() | TIMES,
 )  # fmt: skip
-PLAIN = st.builds(MergedRecord, RECORDS)
+NEW = RECORDS.map(lambda each: replace(each, version=1, updated_at=each.created_at, updated_by=each.created_by))
+PLAIN = st.builds(MergedRecord, RECORDS | NEW)
 DRAFTED = st.builds(
     MergedRecord, RECORDS, st.sampled_from(DraftKind), st.integers(1, 9), st.lists(TEXTS), TEXTS, TIMES, TEXTS, TEXTS
 )
@@ -83,11 +88,12 @@ def row_of(merged: MergedRecord) -> tuple[Any, ...]:
             merged.draft_kind.value, merged.draft_version, merged.modified_at, merged.session_id,
             merged.change_reason, merged.modified_fields, None, None,
         )  # fmt: skip
-    users = f"{record.created_by}\0{record.updated_by}".encode()
-    writes = record.version.to_bytes(8, "big") + created_at + updated_at + users
+    created, updated = created_at + record.created_by.encode(), None
+    if record.version != 1 or (created_at, record.created_by) != (updated_at, record.updated_by):
+        updated = record.version.to_bytes(8, "big") + updated_at + record.updated_by.encode()
     place = record.parent_id, record.position, record.deleted_at
     content = (record.content or "{}").encode()
-    return record.record_id, content, writes, None if place == (None, None, None) else place, draft
+    return record.record_id, content, created, updated, None if place == (None, None, None) else place, draft
 
 
 INCLUDED = st.lists(st.tuples(PLAIN | DRAFTED, st.sampled_from(["films", "é"]), RELATED), max_size=6)
@@ -101,14 +107,15 @@ async def test_included_records_equal_their_messages(
     expected = draft_pb2.GetMergedResponse()
     for merged, collection, related in included:
         record_id = merged.record.record_id
-        rows = expansion.included[collection] = {**expansion.included.get(collection, {}), record_id: row_of(merged)}
+        known = [row for row in expansion.included.get(collection, ()) if row[ID] != record_id]
+        expansion.included[collection] = [*known, row_of(merged)]
         if related:
             expansion.from_included[collection, record_id] = related
     for collection, rows in expansion.included.items():
         presentation = Request([] if collection in expansion.selected else request.fields, request.response_encoding)
-        for record_id, row in rows.items():
+        for row in rows:
             message = expected.included.add()
             fill_merged(message, merged_of_related(row, ACTOR, collection), ACTOR, presentation)
-            fill_related(message.related, expansion.from_included.get((collection, record_id), {}))
+            fill_related(message.related, expansion.from_included.get((collection, row[ID]), {}))
     parts = await encoded_included(expansion, ACTOR, request, draft_pb2.GetMergedResponse)
     assert draft_pb2.GetMergedResponse.FromString(b"".join(parts)) == expected

@@ -1,11 +1,10 @@
-"""Queries for lists of merged records, and their pages."""
+"""Queries for lists of merged records."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
 
-from .drafts import MergedRecord
 from .filters.ast import Filter, Restriction, SortKey
 from .values import value_class
 
@@ -32,10 +31,3 @@ class MergedQuery:
     session_id: str = ""
     view: View = View.MERGED
     show_deleted: bool = False
-
-
-@value_class
-class MergedPage:
-    records: Sequence[MergedRecord]
-    next_page_token: str
-    total_size: int | None = None

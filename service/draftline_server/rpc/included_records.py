@@ -6,8 +6,8 @@ records and messages of them takes several times as long. Most bytes before and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterable
+from functools import lru_cache
 
 from draftline.v1 import types_pb2
 from google.protobuf.message import Message
@@ -16,9 +16,11 @@ from ..domain.records import Actor
 from ..store.relations.expansions import Expansion
 from ..store.relations.related_rows import (
     CONTENT,
+    CREATED,
     DRAFT,
+    ID,
     PLACE,
-    WRITES,
+    UPDATED,
     RelatedRow,
     merged_of_related,
     unpacked_writes,
@@ -38,9 +40,9 @@ from .mapping.merged_bytes import (
 )
 from .mapping.relations import Expanding, IncludedPresentation
 
-CHUNK = 256  # records that are encoded before control may return to the event loop
-
-Included = tuple[str, RelatedRow]  # record id and row
+# Records that are encoded before control may return to the event loop, so few that their bytes are joined within the
+# cache of the processor.
+CHUNK = 128
 
 
 async def encoded_included(
@@ -50,15 +52,9 @@ async def encoded_included(
     encoder = _Encoder(expansion, actor, request, tag(response_type, "included"))
     parts = []
     for collection, rows in expansion.included.items():
-        async for chunk in yielding(_chunks(rows.items())):
-            parts.append(encoder.encode(collection, chunk))
+        async for start in yielding(range(0, len(rows), CHUNK)):
+            parts.append(encoder.encode(collection, rows[start : start + CHUNK]))
     return parts
-
-
-def _chunks(items: Iterable[Included]) -> Iterator[list[Included]]:
-    rest = iter(items)
-    while chunk := list(islice(rest, CHUNK)):
-        yield chunk
 
 
 class _Encoder:
@@ -74,41 +70,40 @@ class _Encoder:
         self._of_selected = MergedEncoder(actor, IncludedPresentation((), request.response_encoding))
         self._plain: dict[str, _PlainRecords] = {}  # by collection
 
-    def encode(self, collection: str, records: Iterable[Included]) -> bytes:
+    def encode(self, collection: str, rows: Iterable[RelatedRow]) -> bytes:
         """Return the bytes of records of a collection."""
         if self._is_json and (not self._fields or collection in self._expansion.selected):
-            parts = self._plain_parts(collection, records)
+            parts = self._plain_parts(collection, rows)
         else:
-            parts = [part for record_id, row in records for part in self._merged_parts(collection, record_id, row)]
+            parts = [part for row in rows for part in self._merged_parts(collection, row)]
         return b"".join(parts)
 
-    def _plain_parts(self, collection: str, records: Iterable[Included]) -> list[bytes]:
+    def _plain_parts(self, collection: str, rows: Iterable[RelatedRow]) -> list[bytes]:
         """Encode records with their whole contents as JSON; those with a draft or related records as any other."""
         plain = self._plain.get(collection)
         if plain is None:
             plain = self._plain[collection] = _PlainRecords(self._actor.tenant_id, collection, self._field)
-        parts, related, heads = list[bytes](), self._expansion.from_included, plain.heads
-        writes, written = b"", b""
-        for record_id, row in records:
-            if row[DRAFT] is not None or (related and (collection, record_id) in related):
-                parts += self._merged_parts(collection, record_id, row)
+        parts, related, before_id = list[bytes](), self._expansion.from_included, plain.before_id
+        created, updated, written = b"", None, b""
+        for row in rows:
+            if row[DRAFT] is not None or (related and (collection, row[ID]) in related):
+                parts += self._merged_parts(collection, row)
                 continue
-            if row[WRITES] != writes:  # most records have the same as the one before
-                writes = row[WRITES]
-                written = plain.writes.get(writes) or plain.add_writes(writes)
+            if row[CREATED] != created or row[UPDATED] != updated:  # most records have the same as the one before
+                created, updated = row[CREATED], row[UPDATED]
+                written = plain.writes.get((created, updated)) or plain.add_writes(created, updated)
             rest, place = written, row[PLACE]
             if place is not None:
                 rest += encoded_place(*place)
-            encoded_id, content = record_id.encode(), row[CONTENT]
-            sizes = len(encoded_id), len(content), len(rest)
-            before_id, before_content = heads.get(sizes) or plain.add_heads(sizes)
-            parts += before_id, encoded_id, before_content, content, rest
+            encoded_id, content = row[ID].encode(), row[CONTENT]
+            before_record, before_content = _heads(before_id, len(encoded_id), len(content), len(rest))
+            parts += before_record, encoded_id, before_content, content, rest
         return parts
 
-    def _merged_parts(self, collection: str, record_id: str, row: RelatedRow) -> tuple[bytes, ...]:
+    def _merged_parts(self, collection: str, row: RelatedRow) -> tuple[bytes, ...]:
         encoder = self._of_selected if collection in self._expansion.selected else self._of_whole
         merged = merged_of_related(row, self._actor, collection)
-        related = self._expansion.from_included.get((collection, record_id))
+        related = self._expansion.from_included.get((collection, row[ID]))
         message = encoder.encode(merged) + related_bytes(related)
         return self._field, varint(len(message)), message
 
@@ -117,22 +112,21 @@ class _PlainRecords:
     """The bytes that records of a collection share if they have neither a draft nor related records."""
 
     def __init__(self, tenant_id: str, collection: str, field: bytes) -> None:
-        self.heads: dict[tuple[int, int, int], tuple[bytes, bytes]] = {}  # by the sizes of id, content and rest
-        self.writes: dict[bytes, bytes] = {}  # by the column WRITES
-        self._field = field
-        self._before_id = record_head(tenant_id, collection)
+        self.writes: dict[tuple[bytes, bytes | None], bytes] = {}  # by the columns CREATED and UPDATED
+        self.before_id = field, record_head(tenant_id, collection)
 
-    def add_heads(self, sizes: tuple[int, int, int]) -> tuple[bytes, bytes]:
-        """Return the bytes before an id, and those between the id and the content."""
-        id_size, content_size, rest_size = sizes
-        before_id, before_content = self._before_id + varint(id_size), content_head(content_size)
-        record_size = len(before_id) + id_size + len(before_content) + content_size + rest_size
-        before_record = PRISTINE + RECORD + varint(record_size)
-        size = varint(len(before_record) + record_size)
-        heads = self.heads[sizes] = b"".join((self._field, size, before_record, before_id)), before_content
-        return heads
-
-    def add_writes(self, writes: bytes) -> bytes:
-        """Return the encoding of the column WRITES."""
-        encoded = self.writes[writes] = encoded_writes(*unpacked_writes(writes))
+    def add_writes(self, created: bytes, updated: bytes | None) -> bytes:
+        """Return the encoding of the columns CREATED and UPDATED."""
+        encoded = self.writes[created, updated] = encoded_writes(*unpacked_writes(created, updated))
         return encoded
+
+
+@lru_cache(maxsize=16_384)  # many contents have equal sizes
+def _heads(before_id: tuple[bytes, bytes], id_size: int, content_size: int, rest_size: int) -> tuple[bytes, bytes]:
+    """Return the bytes before the id of a plain record, and those between its id and its content."""
+    field, head = before_id
+    before_content = content_head(content_size)
+    head += varint(id_size)
+    record_size = len(head) + id_size + len(before_content) + content_size + rest_size
+    before_record = PRISTINE + RECORD + varint(record_size)
+    return b"".join((field, varint(len(before_record) + record_size), before_record, head)), before_content

@@ -7,7 +7,7 @@ bytes follow; parsers merge both.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -64,6 +64,11 @@ _DELETED = tag(types_pb2.Record, "delete_time")
 _JSON = tag(types_pb2.Document, "json")
 _SECONDS, _NANOS = tag(Timestamp, "seconds", VARINT), tag(Timestamp, "nanos", VARINT)
 RECORD = tag(draft_pb2.MergedRecord, "record")
+_RELATED = tag(draft_pb2.MergedRecord, "related")
+_RELATION, _RELATED_COLLECTION = tag(draft_pb2.Related, "relation"), tag(draft_pb2.Related, "collection")
+_RELATED_ID, _HAS_MORE = tag(draft_pb2.Related, "record_ids"), tag(draft_pb2.Related, "has_more", VARINT) + b"\1"
+# The bytes before an id by its number of characters, as text. They are not ASCII from 128 characters on.
+_BEFORE_RELATED_ID = tuple((_RELATED_ID + varint(size)).decode("latin-1") for size in range(1024))
 PRISTINE = draft_pb2.MergedRecord(state=draft_pb2.RECORD_STATE_PRISTINE).SerializeToString()
 
 
@@ -213,11 +218,24 @@ def fill_related(parts: Any, related: Mapping[str, Related]) -> None:
 
 def related_bytes(related: Mapping[str, Related] | None) -> bytes:
     """Return the bytes that add the related records to a MergedRecord."""
-    if not related:
-        return b""
-    message = draft_pb2.MergedRecord()
-    fill_related(message.related, related)
-    return message.SerializeToString()
+    parts: list[bytes] = []
+    for name, each in (related or {}).items():
+        head, ids, more = _related_head(name, each.collection), _related_ids(each.record_ids), b""
+        if each.has_more:
+            more = _HAS_MORE
+        parts += _RELATED, varint(len(head) + len(ids) + len(more)), head, ids, more
+    return b"".join(parts)
+
+
+@lru_cache(maxsize=1024)
+def _related_head(name: str, collection: str) -> bytes:
+    return b"".join((_RELATION, _text(name), _RELATED_COLLECTION, _text(collection)))
+
+
+def _related_ids(record_ids: Sequence[str]) -> bytes:
+    """Return the encoding of ids. Short ids of ASCII characters are encoded together, as one text."""
+    text = "".join([_BEFORE_RELATED_ID[len(each)] + each for each in record_ids])
+    return text.encode() if text.isascii() else repeated(_RELATED_ID, map(str.encode, record_ids))
 
 
 def repeated(field: bytes, parts: Iterable[bytes]) -> bytes:

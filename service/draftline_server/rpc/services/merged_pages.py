@@ -14,11 +14,19 @@ from draftline.v1 import content_pb2, draft_pb2
 
 from ...domain.errors import AnswerTooLargeError
 from ...domain.filters.named_fields import named_fields
-from ...domain.merged import MergedPage, MergedQuery, View
+from ...domain.merged import MergedQuery, View
 from ...domain.records import Actor, Record
 from ...store.lists.field_names import FieldNames
-from ...store.lists.merged import MAX_PAGE_BYTES, MergedStore
-from ...store.relations.expansions import ExpandQuery, Expansion, Expansions, TooManyBytesError, query_of
+from ...store.lists.merged import MAX_PAGE_BYTES, MergedPage, MergedStore
+from ...store.relations.expansions import (
+    ExpandQuery,
+    Expansion,
+    Expansions,
+    Source,
+    TooManyBytesError,
+    query_of,
+    source_of,
+)
 from ...store.relations.steps import Step
 from ..cooperative import started, yielding
 from ..encoded_page import EncodedPage
@@ -66,16 +74,15 @@ class MergedPages:
                 if page_size == len(page.records):
                     return response
                 continue
-            roots = [each.record for each in page.records]
             related = query_of(query, paths, limit, request.included_fields)
-            async with started(self._expansion(actor, related, steps, roots)) as expanding:
+            async with started(self._expansion(actor, related, steps, page.sources)) as expanding:
                 page_size = await _encode(page, encoder, response)  # while the database works
                 if page_size < len(page.records):
                     continue
                 expansion = await expanding
             if expansion is not None:
-                for index, root in enumerate(roots):
-                    response.records[index] += related_bytes(expansion.from_roots[root.collection, root.record_id])
+                for index, (record_id, _, _) in enumerate(page.sources):
+                    response.records[index] += related_bytes(expansion.from_roots[query.collection, record_id])
                 response.included = await encoded_included(expansion, actor, request, response_type)
                 if response.size() <= MAX_PAGE_MESSAGE_BYTES:
                     return response
@@ -94,7 +101,7 @@ class MergedPages:
                 request.collection, paths, limit, View.BASELINE, "", request.show_deleted, request.included_fields
             )
             steps = await self.expansions.steps(actor, query)
-            expansion = await self._expansion(actor, query, steps, [record])
+            expansion = await self._expansion(actor, query, steps, [source_of(record)])
             if expansion is not None:
                 fill_record(message.record, record, actor.tenant_id, request)
                 fill_related(message.related, expansion.from_roots[record.collection, record.record_id])
@@ -113,16 +120,16 @@ class MergedPages:
         self, request: PageRequest, query: MergedQuery, actor: Actor, page: MergedPage
     ) -> list[draft_pb2.FieldWarning]:
         named = named_fields(query.filter, query.order, request.fields)
-        contents = [each.record.content for each in page.records]
+        contents = [each.record.content for each in page.records] if named else []
         unknown = await self.field_names.unknown(actor, query.collection, named, contents)
         return [to_field_warning(each) for each in unknown]
 
     async def _expansion(
-        self, actor: Actor, query: ExpandQuery, steps: Mapping[str, Step], records: Sequence[Record]
+        self, actor: Actor, query: ExpandQuery, steps: Mapping[str, Step], sources: Sequence[Source]
     ) -> Expansion | None:
         """Return the related records of some records; None if they are too large for a message."""
         try:
-            return await self.expansions.expand(actor, query, steps, records, MAX_PAGE_BYTES)
+            return await self.expansions.expand(actor, query, steps, sources, MAX_PAGE_BYTES)
         except TooManyBytesError:
             return None
 

@@ -16,11 +16,9 @@ from sqlalchemy import (
     CTE,
     BigInteger,
     BindParameter,
-    Boolean,
     ColumnElement,
     DateTime,
     FromClause,
-    Integer,
     LargeBinary,
     Table,
     Text,
@@ -38,7 +36,7 @@ from sqlalchemy import (
     true,
     tuple_,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, aggregate_order_by
 
 from ...domain.filters.ast import Filter
 from ...domain.filters.conditions import Condition
@@ -59,7 +57,7 @@ class Entries(Enum):
     IN_ORDER = "in order"
 
 
-class Pairs(StrEnum):
+class RelationKind(StrEnum):
     """The relation by which a list is selected: a fragment of relations.sql."""
 
     NAMED = "named"
@@ -69,12 +67,18 @@ class Pairs(StrEnum):
 
 
 @lru_cache
-def pairs_of(related: Pairs) -> CTE:
-    """Return the pairs of a relation: number (of the target), record_id and is_draft."""
-    pairs = text(fragment("relations", related))
-    optional: list[BindParameter[Any]] = [bindparam(name, required=False) for name in pairs.compile().params]
-    columns = column("number", Integer()), column("record_id", Text()), column("is_draft", Boolean())
-    return pairs.bindparams(*optional).columns(*columns).cte("pairs")
+def lines_of_ids(related: RelationKind) -> CTE:
+    """Return one row with the arrays of_records and of_drafts: for each target of a relation, lines of ids, or NULL."""
+    found = text(fragment("relations", related))
+    optional: list[BindParameter[Any]] = [bindparam(each, required=False) for each in found.compile().params]
+    columns = column("number", BigInteger()), column("record_ids", Text()), column("draft_ids", Text())
+    ids = found.bindparams(*optional).columns(*columns).subquery("found").c
+    of_records: Any = ids.record_ids
+    of_drafts: Any = ids.draft_ids
+    if related is not RelationKind.NAMED:  # whose caller knows the targets
+        of_records, of_drafts = (aggregate_order_by(each, ids.number) for each in (of_records, of_drafts))
+    arrays = func.array_agg(of_records).label("of_records"), func.array_agg(of_drafts).label("of_drafts")
+    return select(*arrays).cte("lines")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +101,7 @@ class ListQueryKey:
     whole_keys: bool = False  # return the texts of sort keys in full, of any length
     entries: Entries | None = None
     is_ranged: bool = True  # split the rows after a position into ranges that an index of the order serves
-    related: Pairs | None = None  # the list has the records of these pairs
+    related: RelationKind | None = None  # the list has the records to which this relation leads
     with_sync: bool = False  # return the state of each record at the system of record of a bound collection
     key_count: int | None = None  # with `related`: the texts of the contents have only as many keys, which are bound
 
@@ -142,7 +146,7 @@ def _records(shape: ListQueryKey, *, is_count: bool) -> Branch:
         conditions.append(r.deleted_at.is_(None))
     attributes = attributes_of_record(r, record_id)
     counted: FromClause = entry if shape.entries is not None and shape.filter is None else source
-    if shape.view is View.MERGED and shape.related is None:  # pairs tell the records from the drafts
+    if shape.view is View.MERGED and shape.related is None:  # their ids are apart from those of drafts
         own = draft.alias("own")
         if is_count or shape.entries is None:  # of many rows, for which all drafts may be read at once
             equal = [
@@ -158,7 +162,7 @@ def _records(shape: ListQueryKey, *, is_count: bool) -> Branch:
             found = drafted.limit(literal_column("1")).lateral("own_draft")
             source = source.outerjoin(found, true())
             conditions.append(found.c.record_id.is_(None))
-    conditions += _paired(shape, record_id, is_draft=False)
+    conditions += _related(shape, record_id, of_drafts=False)
     scope = FilterScope(r.content, attributes, _related_rows(shape).follow)
     columns = [
         record_id, *_contents(shape, r.content, is_draft=False), r.version, r.parent_id, r.position, r.created_at,
@@ -192,7 +196,7 @@ def _drafts(shape: ListQueryKey) -> Branch:
     if not shape.show_deleted and shape.view is View.MERGED:
         conditions.append(d.kind != literal_column("'DELETE'"))
     scope = FilterScope(d.merged, attributes, _related_rows(shape).follow)
-    conditions += [*_paired(shape, record_id, is_draft=True), *_session(shape, d), *_filters(shape, scope)]
+    conditions += [*_related(shape, record_id, of_drafts=True), *_session(shape, d), *_filters(shape, scope)]
     columns = [
         record_id, *_contents(shape, d.merged, is_draft=True), attributes["version"].label("version"),
         attributes["parent_id"].label("parent_id"), attributes["position"].label("position"),
@@ -298,13 +302,16 @@ def _filters(shape: ListQueryKey, scope: FilterScope) -> list[ColumnElement[bool
     return conditions
 
 
-def _paired(shape: ListQueryKey, record_id: ColumnElement[Any], *, is_draft: bool) -> list[ColumnElement[bool]]:
-    """Return the condition for the rows of the pairs, which are either records or drafts."""
+def _related(shape: ListQueryKey, record_id: ColumnElement[Any], *, of_drafts: bool) -> list[ColumnElement[bool]]:
+    """Return the condition for the rows to which a relation leads."""
     if shape.related is None:
         return []
-    pairs = pairs_of(shape.related).c
-    ids: Any = func.array(select(pairs.record_id).where(pairs.is_draft == is_draft).scalar_subquery())
-    return [record_id == func.any(ids)]
+    lines = lines_of_ids(shape.related).c
+    ids: Any = lines.of_drafts if of_drafts else lines.of_records
+    if shape.related is not RelationKind.NAMED:  # whose lines are one id each
+        line_break = literal_column(r"E'\n'", Text())
+        ids = func.string_to_array(func.array_to_string(ids, line_break), line_break)
+    return [record_id == func.any(cast(select(ids).scalar_subquery(), ARRAY(Text())))]
 
 
 def _related_rows(shape: ListQueryKey) -> RelatedRows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import asyncpg
@@ -14,7 +15,7 @@ from ...domain.filters.ast import MERGED_ATTRIBUTES, FieldType, Filter, FilterEr
 from ...domain.filters.conditions import Condition
 from ...domain.filters.related import RelatedFields
 from ...domain.filters.type_resolution import type_of, with_types
-from ...domain.merged import MergedPage, MergedQuery
+from ...domain.merged import MergedQuery
 from ...domain.records import Actor, Record
 from ..collections.cache import CollectionSpecs
 from ..database import Database
@@ -23,6 +24,7 @@ from ..filter_templates import after_prefix, parameterize
 from ..page_tokens import PageTokens, Position
 from ..record_errors import invalid_filter
 from ..record_rows import time_of
+from ..relations.expansions import Source
 from ..relations.filter_relations import related_fields
 from .branches import ListQueryKey
 from .entries import EntryRange
@@ -34,6 +36,29 @@ from .sync_states import sync_of
 
 MAX_PAGE_BYTES = 4 * 1024 * 1024  # of content
 UNDECLARED = (FieldType.NUMBER, FieldType.TEXT, FieldType.BOOLEAN)  # numbers first, then texts, then booleans
+
+
+class MergedPage:
+    """A page of a merged list."""
+
+    def __init__(
+        self, listing: Listing, rows: Sequence[asyncpg.Record], next_page_token: str, total_size: int | None
+    ) -> None:
+        self._listing = listing
+        self._rows = rows
+        self.next_page_token = next_page_token
+        self.total_size = total_size
+
+    @cached_property
+    def records(self) -> Sequence[MergedRecord]:
+        """The records, which are converted when they are first needed."""
+        actor, collection = self._listing.actor, self._listing.query.collection
+        return [merged_of(row, actor, collection, with_sync=self._listing.shape.with_sync) for row in self._rows]
+
+    @cached_property
+    def sources(self) -> Sequence[Source]:
+        """The records as those from which relations lead."""
+        return [(row["record_id"], row["content"].encode(), row["parent_id"]) for row in self._rows]
 
 
 class MergedStore:
@@ -80,8 +105,7 @@ class MergedStore:
         if len(rows) > len(kept):
             token = self._cursors.seal(token_key, _position(kept[-1], shape, entries))
         total = await self._count(listing) if include_total_size else None
-        records = [merged_of(row, actor, query.collection, with_sync=shape.with_sync) for row in kept]
-        return MergedPage(records, token, total)
+        return MergedPage(listing, kept, token, total)
 
     async def _page_of_entries(
         self, listing: Listing, entries: EntryRange, after: Position | None, limits: Mapping[str, object]

@@ -1,7 +1,11 @@
--- The records to which relations lead, as pairs of a target, the id that a relation starts from, by its number from 1, and of
--- a record's id. Drafts of the caller count as in merged lists: `with_drafts`, `session_id` (empty: of all sessions) and
--- `show_deleted`. For each target the first `related_limit` records are returned. `is_draft`: the caller's draft of the record
--- counts, not the record.
+-- The records to which relations lead from their targets, the ids that they start from. Drafts of the caller count as in merged
+-- lists: `with_drafts`, `session_id` (empty: of all sessions) and `show_deleted`. For each target one row is returned: its
+-- number, and the ids of its first `related_limit` records as one text, a line each. Those with a draft that counts are in
+-- `draft_ids`, the others in `record_ids`; NULL: none.
+
+-- fragment: lines
+string_agg(u.record_id, E'\n') FILTER (WHERE NOT u.is_draft) AS record_ids,
+string_agg(u.record_id, E'\n') FILTER (WHERE u.is_draft) AS draft_ids
 
 -- fragment: has_drafts
 -- The caller has any draft in the collection: without one, no record is looked up among them. Comparisons of rows are served
@@ -59,23 +63,29 @@ UNION ALL
  LIMIT CAST(:related_limit AS bigint))
 
 -- fragment: named
--- The records with the ids `targets`; whether they exist is not known yet.
-SELECT NULL::int AS number, e.record_id, (
-    -- include: relations.has_own_draft
-    ) AS is_draft
-FROM unnest(CAST(:targets AS text[])) AS e (record_id)
+-- The records with the ids `targets`, one each, which may have line breaks; whether they exist is not known yet.
+SELECT u.number, CASE WHEN NOT u.is_draft THEN u.record_id END AS record_ids,
+    CASE WHEN u.is_draft THEN u.record_id END AS draft_ids
+FROM (
+    SELECT e.number, e.record_id, (
+        -- include: relations.has_own_draft
+        ) AS is_draft
+    FROM unnest(CAST(:targets AS text[])) WITH ORDINALITY AS e (record_id, number)
+    OFFSET 0  -- each draft is looked up once
+) AS u
 
 -- fragment: inverse
 -- The records whose field names a target, sorted by id.
-SELECT t.number::int, k.record_id, k.is_draft
+SELECT t.number, k.record_ids, k.draft_ids
 FROM unnest(CAST(:targets AS text[])) WITH ORDINALITY AS t (target, number)
 CROSS JOIN LATERAL (
-    SELECT u.record_id, u.is_draft
+    SELECT
+        -- include: relations.lines
     FROM (
         -- include: relations.named_by_live
+        ORDER BY record_id
+        LIMIT CAST(:related_limit AS bigint)
     ) AS u
-    ORDER BY u.record_id
-    LIMIT CAST(:related_limit AS bigint)
 ) AS k
 
 -- fragment: inverse_with_deleted
@@ -89,17 +99,18 @@ WITH deleted AS MATERIALIZED (
       -- include: relations.has_own_draft
       )
 )
-SELECT t.number::int, k.record_id, k.is_draft
+SELECT t.number, k.record_ids, k.draft_ids
 FROM unnest(CAST(:targets AS text[])) WITH ORDINALITY AS t (target, number)
 CROSS JOIN LATERAL (
-    SELECT u.record_id, u.is_draft
+    SELECT
+        -- include: relations.lines
     FROM (
         -- include: relations.named_by_live
         UNION ALL
         SELECT x.record_id, false FROM deleted AS x WHERE x.target = t.target
+        ORDER BY record_id
+        LIMIT CAST(:related_limit AS bigint)
     ) AS u
-    ORDER BY u.record_id
-    LIMIT CAST(:related_limit AS bigint)
 ) AS k
 
 -- fragment: children
@@ -120,10 +131,11 @@ WITH drafted AS MATERIALIZED (
     WHERE
       -- include: relations.own_draft
 )
-SELECT t.number::int, k.record_id, k.is_draft
+SELECT t.number, k.record_ids, k.draft_ids
 FROM unnest(CAST(:targets AS text[])) WITH ORDINALITY AS t (target, number)
 CROSS JOIN LATERAL (
-    SELECT u.record_id, u.is_draft
+    SELECT
+        -- include: relations.lines
     FROM (
         (SELECT e.record_id, e.position, false AS is_draft
          FROM draftline.record AS e
@@ -139,7 +151,7 @@ CROSS JOIN LATERAL (
          WHERE d.parent_id = t.target
          ORDER BY d.position, d.record_id
          LIMIT CAST(:related_limit AS bigint))
+        ORDER BY position, record_id
+        LIMIT CAST(:related_limit AS bigint)
     ) AS u
-    ORDER BY u.position, u.record_id
-    LIMIT CAST(:related_limit AS bigint)
 ) AS k
