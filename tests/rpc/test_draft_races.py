@@ -9,10 +9,11 @@ from typing import Any
 import asyncpg
 import grpc
 import pytest
-from draftline.v1 import draft_pb2
+from draftline.v1 import content_pb2_grpc, draft_pb2
 from draftline_server.store.transaction import Transaction
-from support.draft_calls import Drafts
+from support.draft_calls import Drafts, edit
 from support.responses import Records
+from support.servers import serving
 
 Act = Callable[[], Any]
 
@@ -100,6 +101,26 @@ def test_save_that_meets_an_unexpected_row_is_repeated_by_the_statement_for_any_
     assert [name for name in sent if name.startswith("save")] == ["save_drafts", "save_drafts_again"]
     (merged,) = ada.stub.GetMerged(draft_pb2.GetMergedRequest(**ada.where), metadata=ada.metadata).records
     assert (merged.draft_version, dict(merged.record.content.struct)) == (1, {"x": 1})
+
+
+async def test_save_that_violates_a_key_again_is_an_unforeseen_error(
+    database_url: str, connection: asyncpg.Connection
+) -> None:
+    """The second statement expects the rows of other calls, so its violation is not a race, which would be tried more.
+
+    PostgreSQL undoes no step of a sequence, so that it counts the tries.
+    """
+    await connection.execute(
+        """CREATE SEQUENCE tries; CREATE FUNCTION violate() RETURNS trigger LANGUAGE plpgsql AS
+        $$BEGIN PERFORM nextval('tries'); RAISE unique_violation; END$$;
+        CREATE TRIGGER violate BEFORE INSERT ON draftline.draft FOR EACH ROW EXECUTE FUNCTION violate()"""
+    )
+    with serving(database_url) as server, grpc.insecure_channel(server.address) as channel:
+        Records(content_pb2_grpc.ContentServiceStub(channel), "acme").create("a", {})
+        ada = Drafts(channel, "acme", "ada")
+        failed = ada.refused("SaveDraft", ada.saving(edit("a", {"x": 1})))
+    assert (failed.code, failed.reason) == (grpc.StatusCode.INTERNAL, "INTERNAL")
+    assert await connection.fetchval("SELECT last_value FROM tries") == 2
 
 
 @pytest.mark.parametrize("is_shared", [False, True])
