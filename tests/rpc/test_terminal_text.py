@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner
 from draftline import Client, DeclaredStatistic
 from draftline_server.cli import doctor, main
-from draftline_server.cli.terminal_text import visible
 from draftline_server.doctor.results import Finding, fault
+from draftline_server.domain.visible_text import visible
 
 TEXTS = {"\x1b]0;gone\x07": r"\x1b]0;gone\x07", "\r0": r"\r0", "\x9b2J": r"\x9b2J", "\u202edlog": r"\u202edlog"}
 

@@ -11,7 +11,6 @@ from typing import Any
 import click
 import structlog
 from pydantic import ValidationError
-from rich.console import Console
 
 from ..domain.errors import OperatorError, OutOfReachError
 from ..embedded_postgres.process import EmbeddedPostgresError
@@ -19,7 +18,7 @@ from ..observability import logs
 from ..settings import DEFAULT_FILE, Settings, SettingsFileError, renamed_settings, sources_of, unknown_settings
 from ..settings.problems import problems_of
 from ..store.rejections import fix_of_sqlstate
-from .terminal_text import ResultConsole, visible
+from .terminal_text import TerminalConsole, echo, visible_errors
 
 EXPECTED = (OperatorError, EmbeddedPostgresError, OSError, ValueError, TypeError)
 DOCTOR, SERVE = "doctor", "serve"
@@ -38,12 +37,12 @@ Exit status:
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 
 
-def result_console() -> Console:
-    """Return a console for standard output, without markup and control characters.
+def result_console() -> TerminalConsole:
+    """Return a console for standard output, without markup.
 
     It is 1,000 columns wide if that is not a terminal.
     """
-    console = ResultConsole(markup=False, emoji=False)
+    console = TerminalConsole(markup=False, emoji=False)
     if not console.is_terminal:
         console.width = 1000
     return console
@@ -106,6 +105,14 @@ class Sections(click.Group):
         self.commands = self._commands = _Commands()
         self.sections: dict[str, dict[str, str]] = {}
 
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        with visible_errors():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with visible_errors():
+            return super().invoke(ctx)
+
     def add_section(self, title: str, commands: Mapping[str, tuple[str, str]]) -> None:
         """Add a section. `commands` maps the name of each command to its `module:attribute` and its help in a line."""
         self.sections[title] = {name: text for name, (_, text) in commands.items()}
@@ -157,7 +164,7 @@ def settings_error(error: ValidationError, sources: Mapping[str, str]) -> Settin
 
 def warn_of_names() -> None:
     for name, similar in unknown_settings().items():
-        click.echo(f"Unknown setting {name}." + (f" Did you mean {similar}?" if similar else ""), err=True)
+        echo(f"Unknown setting {name}." + (f" Did you mean {similar}?" if similar else ""), err=True)
     for former, name in renamed_settings().items():
         structlog.get_logger().warning("setting_renamed", setting=former, hint=f"set {name}; 0.2 will ignore {former}")
 
@@ -187,8 +194,8 @@ def _problem_of_call(error: Exception) -> click.ClickException | None:
     from draftline import DraftlineError, UnavailableError  # noqa: PLC0415  slow, and not needed to serve
 
     if isinstance(error, UnavailableError):  # with a reason, it is the service that answered
-        return NotReachedError(visible(str(error)) if error.reason else NO_SERVICE.format(message=error))
-    return click.ClickException(visible(str(error))) if isinstance(error, DraftlineError) else None
+        return NotReachedError(str(error) if error.reason else NO_SERVICE.format(message=error))
+    return click.ClickException(str(error)) if isinstance(error, DraftlineError) else None
 
 
 def _problem_of_statement(error: Exception) -> click.ClickException | None:

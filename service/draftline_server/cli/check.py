@@ -8,9 +8,9 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import click
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..ops import revisions
@@ -27,7 +27,7 @@ from ..ops.draft_check import (
 from ..settings import Settings
 from .app import json_option, reporting
 from .database_url import database_url
-from .terminal_text import visible
+from .terminal_text import TerminalConsole, echo_result
 
 REFRESH_S = 0.1
 
@@ -69,7 +69,7 @@ def check_command(settings: Settings, repair: bool, as_json: bool) -> None:
     """
     with database_url(settings, migrated=False, create=False) as url:
         counts = asyncio.run(_check(settings, url, repair=repair, as_json=as_json))
-    click.echo(json.dumps(asdict(counts)) if as_json else str(counts))
+    echo_result(asdict(counts), str(counts), as_json=as_json)
     sys.exit(counts.remaining > 0)
 
 
@@ -83,14 +83,14 @@ async def _check(settings: Settings, url: str, *, repair: bool, as_json: bool) -
                 counts.repaired += repaired
                 counts.remaining += each.is_orphan or not repair
                 entry = {**asdict(each), "repaired": repaired}
-                click.echo(json.dumps(entry) if as_json else visible(_line(each, repaired)))
+                echo_result(entry, _line(each, repaired), as_json=as_json)
         counts.checked = checker.checked
         async for wrong in entries.differences():
             repaired = repair and await entries.repair(wrong)
             counts.differences += 1
             counts.repaired += repaired
             counts.remaining += not repair
-            click.echo(_entry_json(wrong, repaired) if as_json else visible(_entry_line(wrong, repaired)))
+            echo_result(_entry(wrong, repaired), _entry_line(wrong, repaired), as_json=as_json)
         await _check_tallies(tallies, counts, repair=repair, as_json=as_json)
         await _check_references(references, counts, as_json=as_json)
     return counts
@@ -100,7 +100,7 @@ async def _check_references(references: ReferenceChecker, counts: Counts, *, as_
     async for each in references.differences():
         counts.differences += not each.is_synced
         counts.remaining += not each.is_synced
-        click.echo(json.dumps({**asdict(each), "repaired": False}) if as_json else visible(_reference_line(each)))
+        echo_result({**asdict(each), "repaired": False}, _reference_line(each), as_json=as_json)
 
 
 def _reference_line(reference: DanglingReference) -> str:
@@ -126,7 +126,7 @@ async def _check_tallies(tallies: Tallies, counts: Counts, *, repair: bool, as_j
     counts.repaired += len(found) if repair else 0
     counts.remaining += 0 if repair else len(found)
     for each in found:
-        click.echo(json.dumps({**asdict(each), "repaired": repair}) if as_json else visible(_group_line(each, repair)))
+        echo_result({**asdict(each), "repaired": repair}, _group_line(each, repair), as_json=as_json)
 
 
 def _group_line(difference: TallyDifference, repaired: bool) -> str:
@@ -147,9 +147,9 @@ def _line(difference: DraftDifference, repaired: bool) -> str:
     return f"the draft of {record} in {collection}, by {user} of {tenant}, {problem}{suffix}"
 
 
-def _entry_json(difference: EntryDifference, repaired: bool) -> str:
+def _entry(difference: EntryDifference, repaired: bool) -> dict[str, Any]:
     entry = {name: value for name, value in asdict(difference).items() if name != "key"}
-    return json.dumps({**entry, "repaired": repaired})
+    return {**entry, "repaired": repaired}
 
 
 def _entry_line(difference: EntryDifference, repaired: bool) -> str:
@@ -165,7 +165,7 @@ def _entry_line(difference: EntryDifference, repaired: bool) -> str:
 @asynccontextmanager
 async def _progress(checker: DraftChecker) -> AsyncIterator[None]:
     """Show the progress of the check on a terminal."""
-    console = Console(stderr=True)
+    console = TerminalConsole(stderr=True)
     if not console.is_terminal:
         yield
         return

@@ -29,7 +29,7 @@ from .spec_json import sort_key_text, spec_as_json, spec_of_json, statistic_key_
 from .spec_options import spec_of_options
 from .spec_relations import relation_line
 from .spec_removals import confirm_removal
-from .terminal_text import visible_json
+from .terminal_text import echo, echo_json
 
 
 @click.group("collections")
@@ -48,7 +48,7 @@ def list_command(client: Client, as_json: bool) -> None:
     """List the tenant's collections, with or without a spec."""
     found = list(client.list_collections())
     if as_json:
-        click.echo(visible_json(json.dumps([spec_as_json(each) for each in found], indent=2, ensure_ascii=False)))
+        echo_json(json.dumps([spec_as_json(each) for each in found], indent=2, ensure_ascii=False))
         return
     table = Table("collection", "version", "fields", "indexes ready")
     for each in found:
@@ -147,13 +147,13 @@ def _counted(client: Client, collection: str) -> Collection:
     try:
         return client.get_collection(collection, include_mismatch_counts=True, include_dangling=True)
     except DeadlineExceededError:
-        click.echo("Values of the wrong type were not counted: that takes too long here.", err=True)
+        echo("Values of the wrong type were not counted: that takes too long here.", err=True)
         return client.get_collection(collection)
 
 
 def _show(collection: Collection, as_json: bool) -> None:
     if as_json:
-        click.echo(visible_json(json.dumps(spec_as_json(collection), indent=2, ensure_ascii=False)))
+        echo_json(json.dumps(spec_as_json(collection), indent=2, ensure_ascii=False))
         return
     console = result_console()
     title = f"{collection.collection}, version {collection.version}"

@@ -11,7 +11,6 @@ from typing import Any
 
 import click
 from draftline import Client
-from rich.console import Console
 
 from ..app import running
 from ..demo import sync_story, walkthrough
@@ -22,6 +21,7 @@ from ..ops.background_loop import threaded
 from ..settings import AuthSettings, Settings, TlsSettings
 from .app import reporting
 from .embedded_database import apply_layout
+from .terminal_text import TerminalConsole
 
 
 @click.command("demo")
@@ -31,7 +31,7 @@ from .embedded_database import apply_layout
 def demo_command(settings: Settings, *, is_sync: bool) -> None:
     """Walk through every call, on 3,201 films."""
     logs.configure(settings.log.format, "error")  # hides the warning that callers are not authenticated
-    console = Console(highlight=False)
+    console = TerminalConsole(highlight=False)
     with tempfile.TemporaryDirectory(prefix="draftline-demo-") as folder:
         if is_sync:
             _sync(settings, Path(folder), console)
@@ -39,7 +39,7 @@ def demo_command(settings: Settings, *, is_sync: bool) -> None:
             _walk(settings, Path(folder), console)
 
 
-def _walk(settings: Settings, folder: Path, console: Console) -> None:
+def _walk(settings: Settings, folder: Path, console: TerminalConsole) -> None:
     with (
         _service(settings, folder) as address,
         Client(address, tenant_id="demo", user="ada") as ada,
@@ -49,7 +49,7 @@ def _walk(settings: Settings, folder: Path, console: Console) -> None:
         walkthrough.walk(ada, bob, console)
 
 
-def _sync(settings: Settings, folder: Path, console: Console) -> None:
+def _sync(settings: Settings, folder: Path, console: TerminalConsole) -> None:
     with sync_story.toy_system() as (system, port):
         endpoint = {"kind": "grpc", "address": f"127.0.0.1:{port}", "tls": None, "networks": ["127.0.0.0/8"]}
         upstreams = folder / "upstreams.json"

@@ -10,17 +10,17 @@ from dataclasses import asdict
 
 import click
 from pydantic import ValidationError
-from rich.console import Console
 from rich.text import Text
 
 from ..doctor.examination import examine
 from ..doctor.results import Finding, State, fault
+from ..domain.visible_text import visible
 from ..rpc.health_client import check_health
 from ..settings import Settings
 from ..settings.problems import problems_of
 from ..wiring import own_security
 from .app import DOCTOR, SOURCES, json_option, reporting
-from .terminal_text import visible
+from .terminal_text import TerminalConsole, echo, echo_json
 
 HEALTH_S = 3.0
 STYLES = {State.OK: "green", State.WARNING: "yellow", State.FAULT: "bold red", State.SKIPPED: "dim"}
@@ -44,19 +44,19 @@ def doctor_command(given: Settings | ValidationError, quick: bool, as_json: bool
     counts = asyncio.run(_examine(given, quick=quick, as_json=as_json))
     faults, warnings = counts[State.FAULT], counts[State.WARNING]
     if as_json:
-        click.echo(json.dumps({"faults": faults, "warnings": warnings}))
+        echo_json(json.dumps({"faults": faults, "warnings": warnings}))
     else:
-        click.echo(f"{_counted(faults, 'fault')}, {_counted(warnings, 'warning')}")
+        echo(f"{_counted(faults, 'fault')}, {_counted(warnings, 'warning')}")
     sys.exit(faults > 0)
 
 
 async def _examine(given: Settings | ValidationError, *, quick: bool, as_json: bool) -> dict[State, int]:
     counts = dict.fromkeys(State, 0)
-    console = Console(highlight=False, soft_wrap=True)
+    console = TerminalConsole(highlight=False, soft_wrap=True)
     async for finding in _findings(given, quick=quick):
         counts[finding.state] += 1
         if as_json:
-            click.echo(json.dumps(asdict(finding)))
+            echo_json(json.dumps(asdict(finding)))
         else:
             console.print(_lines(finding))
     return counts

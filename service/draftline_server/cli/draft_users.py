@@ -10,6 +10,7 @@ from rich.table import Table
 
 from .app import json_option, reporting, result_console
 from .client import with_client
+from .terminal_text import echo_json
 
 
 @click.command("draft-users")
@@ -27,7 +28,7 @@ def draft_users_command(client: Client, *, collection: str, as_json: bool) -> No
     if as_json:
         for each in found:
             times = {name: value.isoformat() for name, value in vars(each).items() if name.endswith("_time")}
-            click.echo(json.dumps({**vars(each), **times}))
+            echo_json(json.dumps({**vars(each), **times}))
         return
     table = Table("user")
     for title in ("drafts", "collections", "oldest", "last saved"):

@@ -6,8 +6,9 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO, TypeVar
 
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from .terminal_text import TerminalConsole
 
 T = TypeVar("T")
 REFRESH_ITEMS = 500
@@ -15,7 +16,7 @@ REFRESH_ITEMS = 500
 
 def with_progress(items: Iterable[T], file: BinaryIO, text: Callable[[int], str]) -> Iterator[T]:
     """Yield the items of the file and, on a terminal, show the progress with the text for the number of items."""
-    console = Console(stderr=True)
+    console = TerminalConsole(stderr=True)
     if not console.is_terminal:
         yield from items
         return

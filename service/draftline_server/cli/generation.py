@@ -14,7 +14,7 @@ from ..contracts.generation import BY_SUFFIX, ContractKind, contract, difference
 from ..contracts.naming import class_name as checked_name
 from .app import reporting
 from .client import with_client
-from .terminal_text import visible
+from .terminal_text import echo
 
 MAX_BROKEN = 100  # records that --verify prints
 
@@ -46,12 +46,12 @@ def generate_command(
     if check:
         if problem := difference(target, text):
             raise click.ClickException(f"{problem}. Run `draftline generate` without --check, and commit the file.")
-        click.echo(f"{target} is the contract of version {spec.version}.", err=True)
+        echo(f"{target} is the contract of version {spec.version}.", err=True)
     elif str(target) == "-":
-        click.echo(text, nl=False)
+        echo(text, nl=False)
     else:
         target.write_text(text, encoding="utf-8")
-        click.echo(f"{target} was written from version {spec.version} of the spec of {collection}.", err=True)
+        echo(f"{target} was written from version {spec.version} of the spec of {collection}.", err=True)
     if verify:
         _verify(client, spec)
 
@@ -86,10 +86,10 @@ def _verify(client: Client, spec: Collection) -> None:
         broken += bool(problems)
         if problems and broken <= MAX_BROKEN:
             for problem in problems:
-                click.echo(visible(f"{each.record_id}: {_pointer(problem)}: {problem.message}"), err=True)
+                echo(f"{each.record_id}: {_pointer(problem)}: {problem.message}", err=True)
     if broken:
         raise click.ClickException(f"{broken:,} of {count:,} records break the contract")
-    click.echo(f"All {count:,} records satisfy the contract.", err=True)
+    echo(f"All {count:,} records satisfy the contract.", err=True)
 
 
 def _pointer(problem: Any) -> str:

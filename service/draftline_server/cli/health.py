@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 
 import click
@@ -10,6 +9,7 @@ import click
 from ..rpc.health_client import ChannelSecurity, check_health
 from .app import NO_SERVICE, json_option, reporting
 from .client import TLS, reaching
+from .terminal_text import echo, echo_result
 from .tls_hints import tls_hint
 
 # What a state says if no service has responded, by the status code of the call.
@@ -40,10 +40,10 @@ def health_command(address: str, security: ChannelSecurity, service: str, timeou
     """
     state, warning = check_health(address, service, timeout_s, security)
     result = {"address": address, "service": service, "state": state, **({"warning": warning} if warning else {})}
-    click.echo(json.dumps(result) if as_json else state)
+    echo_result(result, state, as_json=as_json)
     if warning and not as_json:
-        click.echo(f"warning: {warning}", err=True)
+        echo(f"warning: {warning}", err=True)
     if state in SILENT:
         hint = tls_hint(address, click.get_current_context().meta[TLS])
-        click.echo(hint or SILENT[state].format(address=address, timeout_s=timeout_s), err=True)
+        echo(hint or SILENT[state].format(address=address, timeout_s=timeout_s), err=True)
     sys.exit(state != "SERVING")

@@ -13,7 +13,7 @@ from ..record_files.csv_records import CsvRecords
 from ..record_files.csv_types import ColumnType, TypeRules
 from ..record_files.json_problems import load_json
 from ..record_files.readers import RecordFileError
-from .terminal_text import visible
+from .terminal_text import echo
 
 DELIMITERS = {name: char for char, name in DELIMITER_NAMES.items()} | {r"\t": "\t"}
 TYPES = ("infer", "text")
@@ -87,9 +87,9 @@ def csv_records(
 def _print_types(records: CsvRecords) -> None:
     if records.table.is_guessed and records.table.delimiter != ",":
         name = DELIMITER_NAMES[records.table.delimiter]
-        click.echo(f"Guessed delimiter: {name}; use --delimiter to override it.", err=True)
+        echo(f"Guessed delimiter: {name}; use --delimiter to override it.", err=True)
     for column in records.columns:
-        click.echo(visible(str(column)), err=True)
+        echo(str(column), err=True)
 
 
 def _declared(client: Client, collection: str) -> Mapping[str, ColumnType]:

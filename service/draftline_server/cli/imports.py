@@ -17,7 +17,7 @@ from .app import json_option, reporting
 from .client import with_client
 from .file_progress import with_progress
 from .import_columns import csv_options, csv_records, given_options
-from .terminal_text import visible_json
+from .terminal_text import echo, echo_json
 
 
 @click.command("import")
@@ -79,7 +79,10 @@ def import_command(
         f"{result.unchanged_count:,} unchanged, {result.deleted_count:,} deleted"
     )
     as_dict = {"collection": collection, **asdict(result), **({"columns": columns} if columns else {})}
-    click.echo(visible_json(json.dumps(as_dict, ensure_ascii=False)) if as_json else summary)
+    if as_json:
+        echo_json(json.dumps(as_dict, ensure_ascii=False))
+    else:
+        echo(summary)
 
 
 def _placed(error: DraftlineError, table: CsvRecords | None, id_field: str | None) -> str:

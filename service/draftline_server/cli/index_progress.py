@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from draftline import Client, Collection, IndexState, StatisticState
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.status import Status
+
+from .terminal_text import TerminalConsole
 
 
 def put_status(*, validate_only: bool) -> Status:
     """Return the spinner to show on a terminal while a spec is put: the service waits for short builds."""
-    return Console(stderr=True).status("checking the spec" if validate_only else "building the indexes")
+    return TerminalConsole(stderr=True).status("checking the spec" if validate_only else "building the indexes")
 
 
 def wait_until_built(client: Client, collection: str, timeout_s: float | None) -> Collection:
@@ -18,7 +19,7 @@ def wait_until_built(client: Client, collection: str, timeout_s: float | None) -
 
     Raises DeadlineExceededError after `timeout_s` seconds; the build continues.
     """
-    console = Console(stderr=True)
+    console = TerminalConsole(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("building the indexes and statistics", total=1.0)

@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 from draftline import Client, View
-from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
@@ -18,7 +17,7 @@ from ..contracts.shapes import Shape
 from .app import json_option, reporting, result_console
 from .client import with_client
 from .spec_additions import PARTS, key_text, put_proposal
-from .terminal_text import visible_json
+from .terminal_text import TerminalConsole, echo_json
 
 SAMPLE = 1_000
 PROGRESS_ROWS = 500
@@ -52,7 +51,7 @@ def infer_command(
     proposal = propose(root)
     if as_json:
         shown = json.dumps(_as_dict(collection, root, proposal), indent=2, ensure_ascii=False, default=_number)
-        click.echo(visible_json(shown))
+        echo_json(shown)
     else:
         _show(collection, root, proposal, is_sample=not read_all and root.count >= sample)
     if applies:
@@ -61,7 +60,7 @@ def infer_command(
 
 def _contents(client: Client, collection: str, limit: int | None) -> Iterator[dict[str, Any]]:
     """Yield the contents of all records, or of `limit` records from both ends of the collection."""
-    console = Console(stderr=True)
+    console = TerminalConsole(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.completed:,} records read"))
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=None)

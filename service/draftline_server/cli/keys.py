@@ -12,6 +12,7 @@ from ..auth.permissions import NAMED_ONLY, Permission
 from ..settings import Settings
 from ..wiring import token_rules
 from .app import json_option, reporting
+from .terminal_text import echo_result
 
 tenant_option = click.option(
     "--tenant", "tenants", required=True, multiple=True, help="Tenant that it is valid for; repeat for several."
@@ -51,7 +52,7 @@ def token_command(
         raise ValueError(f"DRAFTLINE_AUTH_SECRET_FILE {error}") from None
     token = tokens.development_token(secret, rules, user=user, tenants=tenants, scopes=scopes, lifetime_s=lifetime_s)
     result = {"token": token, "user": user, "tenants": tenants, "scopes": scopes, "expires_in_s": lifetime_s}
-    click.echo(json.dumps(result) if as_json else token)
+    echo_result(result, token, as_json=as_json)
 
 
 @click.command("service-key")
@@ -73,4 +74,4 @@ def service_key_command(
     if all_tenants == bool(tenants):
         raise click.UsageError("pass either --tenant or --all-tenants")
     key, entry = new_service_key(name, tenants, scopes, all_tenants=all_tenants)
-    click.echo(json.dumps({"key": key, "entry": json.loads(entry)}) if as_json else f"key    {key}\nentry  {entry}")
+    echo_result({"key": key, "entry": json.loads(entry)}, f"key    {key}\nentry  {entry}", as_json=as_json)

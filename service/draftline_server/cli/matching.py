@@ -14,7 +14,7 @@ from draftline.documents import decode
 
 from .app import json_option, reporting
 from .client import with_client
-from .terminal_text import visible
+from .terminal_text import confirm, echo, echo_json
 
 SHOWN = 5  # ids in a preview
 
@@ -103,7 +103,7 @@ def _confirmed(preview: MatchResult, verb: str, max_records: int, *, yes: bool) 
         yield max_records
         return
     ids = ", ".join(preview.record_ids[:SHOWN]) + (", ..." if preview.matched_count > SHOWN else "")
-    click.confirm(f"{verb} {preview.matched_count:,} records ({visible(ids)})?", abort=True, err=True)
+    confirm(f"{verb} {preview.matched_count:,} records ({ids})?")
     try:
         yield preview.matched_count
     except ValueError as error:
@@ -120,14 +120,14 @@ def _report(done: MatchResult, verb: str, *, as_json: bool) -> None:
             "matched": done.matched_count, "changed": done.changed_count, "unchanged": done.unchanged_count,
             "skipped": done.skipped_count, "failed": len(done.failures), "commit_ids": list(done.commit_ids),
         }  # fmt: skip
-        click.echo(json.dumps(summary))
+        echo_json(json.dumps(summary))
     else:
-        click.echo(
+        echo(
             f"{count if verb.startswith('would') else done.changed_count:,} {verb}, "
             f"{done.unchanged_count:,} unchanged, {done.skipped_count:,} no longer matched, "
             f"{len(done.failures):,} failed"
         )
     for failure in done.failures:
-        click.echo(visible(f"Error: {failure.record_id}: {failure.error}"), err=True)
+        echo(f"Error: {failure.record_id}: {failure.error}", err=True)
     if done.failures:
         raise click.exceptions.Exit(1)

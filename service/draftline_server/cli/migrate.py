@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import NoReturn
 
 import click
-from rich.console import Console
 
 from ..ops import migrate, revisions
 from ..ops.downgrade_losses import losses_of
@@ -22,6 +20,7 @@ from .app import json_option, reporting
 from .database_url import database_url
 from .embedded_database import apply_layout
 from .rehearsals import Duration, complete_command, downgrade_of, drop_copies_command, rehearse_command
+from .terminal_text import TerminalConsole, confirm, echo, echo_result
 
 # The options that select what is done, and the parameters that each takes.
 MODES = {
@@ -124,11 +123,11 @@ def _migrate(settings: Settings, revision: str, *, wait: bool, yes: bool, as_jso
             _confirm(revision, migrate.undone_by(url, revision))
         with _progress() as report:
             reached = migrate.go_to(
-                url, revision, report, waits_for_services=wait, notice=lambda text: click.echo(text, err=True)
+                url, revision, report, waits_for_services=wait, notice=lambda text: echo(text, err=True)
             )
             if reached == revisions.head():
                 apply_layout(settings, url)
-    click.echo(json.dumps({"revision": reached}) if as_json else f"the database is at revision {reached}")
+    echo_result({"revision": reached}, f"the database is at revision {reached}", as_json=as_json)
 
 
 def _confirm(revision: str, undone: list[str]) -> None:
@@ -136,10 +135,10 @@ def _confirm(revision: str, undone: list[str]) -> None:
         return
     losses = losses_of(undone)
     lines = [f"Going back to {revision} removes:", *(f"  {loss}" for loss in losses)] if losses else []
-    click.echo("\n".join([*lines, "A backup is the only way to get removed data back."] if lines else []), err=True)
+    echo("\n".join([*lines, "A backup is the only way to get removed data back."] if lines else []), err=True)
     if not sys.stdin.isatty():
         raise click.UsageError("This is a downgrade, and standard input is not a terminal; pass --yes to confirm.")
-    click.confirm(f"Downgrade to {revision}?", abort=True, err=True)
+    confirm(f"Downgrade to {revision}?")
 
 
 def _check_migrations(settings: Settings, as_json: bool) -> NoReturn:
@@ -147,14 +146,14 @@ def _check_migrations(settings: Settings, as_json: bool) -> NoReturn:
     differences = [f"{mode} tables: {each}" for mode, all_of_mode in found.items() for each in all_of_mode]
     lines = [f"difference: {difference}" for difference in differences]
     lines.append("models and migrations differ" if differences else "models and migrations agree")
-    click.echo(json.dumps({"differences": differences}) if as_json else "\n".join(lines))
+    echo_result({"differences": differences}, "\n".join(lines), as_json=as_json)
     sys.exit(bool(differences))
 
 
 @contextmanager
 def _progress() -> Iterator[Callable[[str], None]]:
     """Show on a terminal the completed steps of a migration, and that another is in progress."""
-    console = Console(stderr=True, highlight=False)
+    console = TerminalConsole(stderr=True, highlight=False)
     if not console.is_terminal:
         yield lambda _: None
         return

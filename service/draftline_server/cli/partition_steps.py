@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from ..auth.identity import MAX_TENANT
@@ -27,6 +26,7 @@ from ..partitions.switchover_reports import sizes
 from ..settings import Settings
 from .app import json_option, reporting
 from .database_url import database_url
+from .terminal_text import TerminalConsole, confirm, echo, echo_json, echo_result
 
 T = TypeVar("T")
 LOG_FILE = "draftline-partitions.log"
@@ -108,13 +108,13 @@ def pace_options(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def confirm(counts: Iterable[str], question: str) -> None:
+def confirm_removal(counts: Iterable[str], question: str) -> None:
     """Print what is about to be removed, and ask. Raise UsageError without a terminal, Abort without consent."""
     for line in counts:
-        click.echo(f"  {line}", err=True)
+        echo(f"  {line}", err=True)
     if not sys.stdin.isatty():
         raise click.UsageError("Standard input is not a terminal; pass --yes to confirm, or --dry-run.")
-    click.confirm(question, abort=True, err=True)
+    confirm(question)
 
 
 def run_step(
@@ -173,9 +173,9 @@ class Bars:
 @contextmanager
 def _progress() -> Iterator[tuple[Callable[[str], None], Bars | None]]:
     """Yield what reports a step and the rows of a table, on standard error; bars only on a terminal."""
-    console = Console(stderr=True, highlight=False)
+    console = TerminalConsole(stderr=True, highlight=False)
     if not console.is_terminal:
-        yield lambda text: click.echo(text, err=True), None
+        yield lambda text: echo(text, err=True), None
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
@@ -185,14 +185,14 @@ def _progress() -> Iterator[tuple[Callable[[str], None], Bars | None]]:
 def print_sql(sql: list[str], *, as_json: bool, rows: dict[str, int] | None = None) -> None:
     """Print the statements of a dry run, and the rows by table that they would remove."""
     if as_json:
-        click.echo(json.dumps({"dry_run": True, "sql": sql} | ({"rows": rows} if rows is not None else {})))
+        echo_json(json.dumps({"dry_run": True, "sql": sql} | ({"rows": rows} if rows is not None else {})))
         return
     counts = [f"-- {name}: {count:,} rows" for name, count in (rows or {}).items()]
-    click.echo("\n".join([*counts, *(f"{statement};" for statement in sql)]))
+    echo("\n".join([*counts, *(f"{statement};" for statement in sql)]))
 
 
 def print_phase(phase: Phase, sql: list[str], options: StepOptions, text: str) -> None:
     if options.dry_run:
         print_sql(sql, as_json=options.as_json)
     else:
-        click.echo(json.dumps({"phase": str(phase)}) if options.as_json else text)
+        echo_result({"phase": str(phase)}, text, as_json=options.as_json)

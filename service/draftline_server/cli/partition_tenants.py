@@ -16,13 +16,14 @@ from .partition_steps import (
     Bars,
     StepOptions,
     TenantId,
-    confirm,
+    confirm_removal,
     pace_options,
     print_sql,
     run_session,
     step_command,
     yes_option,
 )
+from .terminal_text import echo, echo_json
 
 max_lock_option = click.option(
     "--max-lock-s", type=click.FloatRange(min=0.01), default=2.0, show_default=True,
@@ -101,7 +102,7 @@ def drop_tenant_command(
         return
     if not yes:
         question = f"Remove tenant {tenant_id} with all these rows? This cannot be undone."
-        confirm((f"{name}: {count:,} rows" for name, count in tenant.rows.items()), question)
+        confirm_removal((f"{name}: {count:,} rows" for name, count in tenant.rows.items()), question)
     outcome, _ = run_session(settings, drop, options)
     _print(tenant_id, outcome, f"tenant {tenant_id} is removed", as_json=options.as_json)
 
@@ -109,7 +110,7 @@ def drop_tenant_command(
 def _print(tenant_id: str, outcome: Outcome, text: str, *, as_json: bool) -> None:
     if as_json:
         figures = {"tenant_id": tenant_id, "rows": outcome.rows, "locked_ms": round(outcome.locked_ms, 1)}
-        click.echo(json.dumps(figures))
+        echo_json(json.dumps(figures))
         return
     lock = f"; no table was locked for longer than {outcome.locked_ms:.0f} ms" if outcome.locked_ms else ""
-    click.echo(f"{text}: {sum(outcome.rows.values()):,} rows{lock}")
+    echo(f"{text}: {sum(outcome.rows.values()):,} rows{lock}")

@@ -20,7 +20,7 @@ from .partition_steps import (
     Step,
     StepOptions,
     TenantId,
-    confirm,
+    confirm_removal,
     dry_run_option,
     log_option,
     pace_options,
@@ -31,7 +31,7 @@ from .partition_steps import (
     yes_option,
 )
 from .partition_tenants import drop_tenant_command, promote_command
-from .terminal_text import visible
+from .terminal_text import echo, echo_json, echo_result
 
 
 @click.group("partitions")
@@ -73,7 +73,10 @@ def plan_command(settings: Settings, *, dry_run: bool, as_json: bool) -> None:
     if dry_run:
         print_sql(sql, as_json=as_json)
         return
-    click.echo(json.dumps(report, default=str) if as_json else visible(plan_text(report)))
+    if as_json:
+        echo_json(json.dumps(report, default=str))
+    else:
+        echo(plan_text(report))
     sys.exit(bool(report["obstacles"]))
 
 
@@ -95,7 +98,10 @@ def status_command(settings: Settings, *, dry_run: bool, as_json: bool) -> None:
     if dry_run:
         print_sql(sql, as_json=as_json)
         return
-    click.echo(json.dumps(report, default=str) if as_json else visible(status_text(report)))
+    if as_json:
+        echo_json(json.dumps(report, default=str))
+    else:
+        echo(status_text(report))
     sys.exit(bool(report["triggers_off"]))
 
 
@@ -152,7 +158,7 @@ def verify_command(settings: Settings, *, dry_run: bool, log_file: Path, as_json
     if dry_run:
         print_sql(sql, as_json=as_json)
         return
-    click.echo(json.dumps(result.as_json()) if as_json else visible(verification_text(result)))
+    echo_result(result.as_json(), verification_text(result), as_json=as_json)
     sys.exit(not result.is_ok)
 
 
@@ -230,7 +236,8 @@ def _confirm(settings: Settings) -> None:
     rows += [f"{name}: copy of an interrupted promotion" for name in report["promotion_copies"]]
     is_last = report["phase"] in (Phase.SWITCHED, Phase.DROPPING_OLD)
     if rows:  # without any, the command says so, or drops only constraints
-        confirm(rows, "Drop these plain tables? There is no rollback afterwards." if is_last else "Drop these copies?")
+        question = "Drop these plain tables? There is no rollback afterwards." if is_last else "Drop these copies?"
+        confirm_removal(rows, question)
 
 
 partitions_group.add_command(promote_command)

@@ -29,7 +29,7 @@ from ..record_files.readers import RecordFileError
 from .app import json_option, reporting
 from .client import with_client
 from .file_progress import with_progress
-from .terminal_text import visible, visible_json
+from .terminal_text import echo, echo_json
 
 MAX_SHOWN = 100  # failures that are printed; all are counted and written to the file of failures
 # Errors that every further patch would have too.
@@ -106,7 +106,7 @@ class PatchRun:
         for each in warned:
             if each.message not in self._warned:
                 self._warned.add(each.message)
-                click.echo(visible(f"Warning: line {line.number}: {each.argument}: {each.message}"), err=True)
+                echo(f"Warning: line {line.number}: {each.argument}: {each.message}", err=True)
 
     def _failed(self, failure: Failure) -> None:
         with self._lock:
@@ -116,7 +116,7 @@ class PatchRun:
                 self.stopped_by = self.stopped_by or failure.error
             if not repeats and len(self.shown) < MAX_SHOWN:
                 self.shown.append(failure)
-                click.echo(visible(str(failure)), err=True)
+                echo(str(failure), err=True)
             if self._file is not None:
                 self._file.write(self._line_to_repeat(failure) + "\n")
 
@@ -173,7 +173,7 @@ def patch_command(
         failures = stack.enter_context(_opened(failures_path, file)) if failures_path else None
         run = PatchRun(collection, run_id, failures, dry_run=dry_run)
         if not dry_run:
-            click.echo(f"Run {run_id}; repeat it with --run-id {run_id} if it is interrupted.", err=True)
+            echo(f"Run {run_id}; repeat it with --run-id {run_id} if it is interrupted.", err=True)
         broken = _apply(client, run, file)
     _report(run, broken, as_json=as_json)
 
@@ -204,7 +204,10 @@ def _report(run: PatchRun, broken: RecordFileError | None, *, as_json: bool) -> 
     result = run.result()
     verb = "would succeed" if result["dry_run"] else "applied"
     summary = f"{run.succeeded:,} patches {verb}, {run.failed:,} failed"
-    click.echo(visible_json(json.dumps(result, ensure_ascii=False)) if as_json else summary)
+    if as_json:
+        echo_json(json.dumps(result, ensure_ascii=False))
+    else:
+        echo(summary)
     if run.stopped_by is not None:
         raise run.stopped_by
     if broken is not None:

@@ -13,6 +13,7 @@ from draftline import Client, PurgeResult
 
 from .app import json_option, reporting
 from .client import with_client
+from .terminal_text import confirm, echo, echo_json
 
 BATCH = 1_000  # maximum records that one call removes
 
@@ -65,7 +66,7 @@ def purge_command(
         if not sys.stdin.isatty():
             raise click.UsageError("Standard input is not a terminal; pass --yes to confirm, or --dry-run.")
         question = f"Remove {count:,} deleted records of {collection} permanently? This cannot be undone."
-        click.confirm(question, abort=True, err=True)
+        confirm(question)
     removed = drafts = 0
     for result in _purged(client, collection, parts, deleted_before, reason):
         removed += len(result.record_ids)
@@ -95,8 +96,8 @@ def _purged(
 
 def _report(collection: str, records: int, drafts: int, *, as_json: bool, outcome: str = "") -> None:
     if as_json:
-        click.echo(
+        echo_json(
             json.dumps({"collection": collection, "records": records, "drafts": drafts, "dry_run": bool(outcome)})
         )
         return
-    click.echo(f"{collection}: {records:,} records {outcome or f'and {drafts:,} drafts over them removed permanently'}")
+    echo(f"{collection}: {records:,} records {outcome or f'and {drafts:,} drafts over them removed permanently'}")

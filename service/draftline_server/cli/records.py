@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +12,7 @@ from rich.table import Table
 
 from .app import json_option, reporting, result_console
 from .client import with_client
-from .terminal_text import visible, visible_json
+from .terminal_text import confirm, echo, echo_json, echo_result
 
 PAGE_RECORDS = 1_000
 
@@ -61,7 +60,7 @@ def list_command(
     )
     if as_json:
         for each in records:
-            click.echo(visible_json(encode(_as_dict(each, _steps(expand)))))
+            echo_json(encode(_as_dict(each, _steps(expand))))
         return
     table = Table("record", "state", "content")
     for each in records:
@@ -105,7 +104,7 @@ def _records(client: Client, collection: str, limit: int, **query: Any) -> Itera
     while limit > 0:
         page = client.get_merged_page(collection, page_token=token, page_size=min(limit, PAGE_RECORDS), **query)
         for warning in page.warnings:
-            click.echo(visible(f"Warning: {warning.argument}: {warning.message}"), err=True)
+            echo(f"Warning: {warning.argument}: {warning.message}", err=True)
         yield from page.records
         limit, token = limit - len(page.records), page.next_page_token
         if not token:
@@ -136,9 +135,9 @@ def discard_command(
     if not yes:
         found = client.discard(collection, **selection, validate_only=True)
         count = found.selected_count
-        click.confirm(f"Discard {count:,} drafts of {draft_user or 'your user'}?", abort=True, err=True)
+        confirm(f"Discard {count:,} drafts of {draft_user or 'your user'}?")
         if found:  # exactly those: drafts that are saved meanwhile were not confirmed
             versions = {each.record_id: each.draft_version for each in found}
             selection = {"record_ids": versions, "draft_user": draft_user}
     done = client.discard(collection, **selection)
-    click.echo(json.dumps({"discarded": done.selected_count}) if as_json else f"{done.selected_count:,} discarded")
+    echo_result({"discarded": done.selected_count}, f"{done.selected_count:,} discarded", as_json=as_json)

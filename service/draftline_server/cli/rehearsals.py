@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 import time
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
-from rich.console import Console
 
 from ..ops import revisions
 from ..rehearsal.completion import complete, record_completion, verify_now
@@ -24,6 +22,7 @@ from ..rehearsal.run import Options, drop_all, run
 from ..settings import Settings
 from .database_url import database_url
 from .rehearsal_text import summary
+from .terminal_text import TerminalConsole, echo, echo_result
 
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "": 1.0}
 
@@ -53,7 +52,7 @@ def rehearse_command(
     path = report_file or Path(_default_name(report))
     write_report(report, path)
     values = {name: value for name, value in asdict(report).items() if name != "schema"}
-    click.echo(json.dumps({"report": str(path), **values}) if as_json else summary(report, path))
+    echo_result({"report": str(path), **values}, summary(report, path), as_json=as_json)
     sys.exit(not report.passed)
 
 
@@ -67,7 +66,7 @@ def complete_command(
             verify_now(url, report, max_age)
             text = f"{summary(report, path)}\nnothing differs from the rehearsal: --complete {path} would migrate"
             values: dict[str, Any] = {"revision": report.revision, "target": report.target, "would_migrate": True}
-            click.echo(json.dumps(values) if as_json else text)
+            echo_result(values, text, as_json=as_json)
             return
         start = time.monotonic()
         with show_progress() as progress:
@@ -76,7 +75,7 @@ def complete_command(
     record_completion(report, path, reached, seconds)
     text = f"the database is at revision {reached}, after {seconds:.1f} s; {report.seconds:.1f} s were rehearsed"
     values = {"revision": reached, "seconds": round(seconds, 3), "rehearsed_seconds": report.seconds}
-    click.echo(json.dumps(values) if as_json else text)
+    echo_result(values, text, as_json=as_json)
 
 
 def downgrade_of(path: Path) -> tuple[str, list[str]]:
@@ -90,7 +89,7 @@ def drop_copies_command(settings: Settings, into: str | None, *, as_json: bool) 
     with database_url(settings, migrated=False, create=False) as url:
         dropped = drop_all(url, into)
     text = "\n".join(f"dropped {name}" for name in dropped) or "there are no copies"
-    click.echo(json.dumps({"dropped": dropped}) if as_json else text)
+    echo_result({"dropped": dropped}, text, as_json=as_json)
 
 
 def _check_report_file(path: Path) -> None:
@@ -112,9 +111,9 @@ def _default_name(report: Report) -> str:
 @contextmanager
 def show_progress() -> Iterator[Progress]:
     """Show on a terminal what is going on; write notices to standard error in any case."""
-    console = Console(stderr=True, highlight=False)
+    console = TerminalConsole(stderr=True, highlight=False)
     if not console.is_terminal:
-        yield Progress(notice=lambda text: click.echo(text, err=True))
+        yield Progress(notice=lambda text: echo(text, err=True))
         return
     with console.status("connecting") as status:
         yield Progress(status.update, lambda text: console.print(text, markup=False))

@@ -9,10 +9,11 @@ import click
 from rich.table import Table
 from rich.text import Text
 
+from ..domain.visible_text import visible
 from ..settings import SETTINGS, Setting, Settings
 from ..settings.problems import range_of
 from .app import SOURCES, json_option, reporting, result_console
-from .terminal_text import visible_json
+from .terminal_text import echo_json
 
 PASSWORD = re.compile(r"(?<=://)([^:@/\s]*):.*@|(?<=[?&]password=)[^&\s]*", re.IGNORECASE)
 
@@ -33,12 +34,12 @@ def settings_command(context: click.Context, changed: bool, as_json: bool) -> No
     shown = [row for row in rows if not changed or row["value"] != row["default"]]
     if as_json:
         for row in shown:
-            click.echo(visible_json(json.dumps(row, ensure_ascii=False)))
+            echo_json(json.dumps(row, ensure_ascii=False))
         return
     table = Table("setting", "value", "source", "default", "range", "description", box=None, pad_edge=False)
     for row in shown:
         style = "bold" if row["value"] != row["default"] else ""
-        table.add_row(*(Text(_word(value), style=style) for value in row.values()))
+        table.add_row(*(Text(visible(_word(value)), style=style) for value in row.values()))
     result_console().print(table)
 
 

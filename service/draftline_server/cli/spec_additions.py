@@ -11,7 +11,7 @@ from draftline import Client, Collection, DeclaredField, NotFoundError, SortKey
 
 from ..contracts.proposals import MAX_FIELDS, Proposal
 from .index_progress import wait_until_built
-from .terminal_text import visible
+from .terminal_text import confirm, echo
 
 PARTS = ("fields", "orders", "schema")
 _MAX_ORDERS = 16
@@ -51,17 +51,17 @@ def put_proposal(client: Client, collection: str, proposal: Proposal, parts: set
         current = None
     additions = _additions(current, proposal, parts)
     if not additions.lines():
-        click.echo(f"The spec of {collection} already has what is proposed.", err=True)
+        echo(f"The spec of {collection} already has what is proposed.", err=True)
         return
-    click.echo(f"The new spec of {collection}:\n  " + visible("\n  ".join(additions.lines())), err=True)
+    echo(f"The new spec of {collection}:\n  " + "\n  ".join(additions.lines()), err=True)
     if not yes:
         if not sys.stdin.isatty():
             raise click.UsageError("Standard input is not a terminal; pass --yes to confirm.")
-        click.confirm("Put it?", abort=True, err=True)
+        confirm("Put it?")
     put = _put(client, collection, current, additions)
     if put.is_building:
         put = wait_until_built(client, collection, None)
-    click.echo(f"The spec of {collection} is at version {put.version}.", err=True)
+    echo(f"The spec of {collection} is at version {put.version}.", err=True)
 
 
 def _additions(current: Collection | None, proposal: Proposal, parts: set[str]) -> Additions:

@@ -19,7 +19,7 @@ from draftline import (
     SortKey,
 )
 
-from .terminal_text import visible
+from .terminal_text import confirm, echo
 
 
 def confirm_removal(
@@ -45,10 +45,10 @@ def confirm_removal(
         return expected_version
     for verb, parts in (("removes", removed), ("changes", changed)):
         if parts:
-            click.echo(f"The new spec of {collection} {verb}:\n  " + visible("\n  ".join(parts)), err=True)
+            echo(f"The new spec of {collection} {verb}:\n  " + "\n  ".join(parts), err=True)
     if not sys.stdin.isatty():
         raise click.UsageError("Standard input is not a terminal; pass --yes to confirm, or list them as well.")
-    click.confirm("Put this spec? The indexes of removed parts are removed.", abort=True, err=True)
+    confirm("Put this spec? The indexes of removed parts are removed.")
     return current.version if expected_version is None else expected_version
 
 

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from .app import json_option, reporting, result_console
 from .client import with_client
-from .terminal_text import visible_json
+from .terminal_text import echo, echo_json
 
 
 @click.command("stats")
@@ -49,11 +49,11 @@ def stats_command(
         allow_scan=allow_scan,
     )
     if as_json:
-        click.echo(visible_json("[" + ",\n ".join(map(encode, found.rows())) + "]"))  # exact, of any number of digits
+        echo_json("[" + ",\n ".join(map(encode, found.rows())) + "]")  # exact, of any number of digits
     else:
         result_console().print(_table(found, wanted, keys))
     if found.truncated:
-        click.echo(f"There are more than {len(found.groups):,} groups; --limit raises the number.", err=True)
+        echo(f"There are more than {len(found.groups):,} groups; --limit raises the number.", err=True)
 
 
 def _table(found: Statistics, measures: tuple[str, ...], keys: tuple[str, ...]) -> Table:

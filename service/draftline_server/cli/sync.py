@@ -19,7 +19,7 @@ from .app import json_option, reporting, result_console
 from .client import with_client
 from .database_url import database_url
 from .sync_previews import print_previews
-from .terminal_text import visible, visible_json
+from .terminal_text import echo, echo_json
 
 
 @click.group("sync", invoke_without_command=True)
@@ -66,11 +66,11 @@ def status_command(client: Client, *, upstream: str | None, commit_id: str | Non
     status = client.get_sync_status(upstream, commit_id=commit_id)
     suspended = "" if upstream is None else client.get_sync(upstream).suspended_message
     if as_json:
-        click.echo(json.dumps(_as_json(status, suspended), indent=2))
+        echo_json(json.dumps(_as_json(status, suspended), indent=2))
     else:
         _print(status)
     if suspended and not as_json:
-        click.echo(visible(f"suspended: {suspended}"), err=True)
+        echo(f"suspended: {suspended}", err=True)
     if status.failed or status.conflicts or suspended:
         raise SystemExit(1)
 
@@ -135,7 +135,7 @@ def records_command(client: Client, *, collection: str, state: str | None, as_js
              "message": each.sync.message, "paths": [conflict.path for conflict in each.sync.conflicts]}
             for each in found
         ]  # fmt: skip
-        click.echo(visible_json(json.dumps(rows, indent=2, ensure_ascii=False)))
+        echo_json(json.dumps(rows, indent=2, ensure_ascii=False))
         return
     table = Table("record", "state", "reason", "message", "conflicts")
     for each in found:
@@ -164,7 +164,7 @@ def events_command(client: Client, *, upstream: str, record_id: str, limit: int,
              "record_id": each.record_id, "reason": each.reason, "message": each.message}
             for each in rows
         ]  # fmt: skip
-        click.echo(visible_json(json.dumps(found, indent=2, ensure_ascii=False)))
+        echo_json(json.dumps(found, indent=2, ensure_ascii=False))
         return
     table = Table("time", "kind", "collection", "record", "reason", "message")
     for each in rows:
@@ -187,7 +187,7 @@ def retry_command(
     if all_ == bool(record_ids):
         raise click.UsageError("name records, or set --all")
     count = client.retry_sync(collection, record_ids, all=all_, forget_attempts=forget_attempts)
-    click.echo(f"{count} records are sent again.", err=True)
+    echo(f"{count} records are sent again.", err=True)
 
 
 @sync_group.command("resolve")
@@ -208,7 +208,7 @@ def resolve_command(
         raise click.UsageError("set --mine, --theirs or --value")
     decoded = dict(map(_chosen, values))
     left = client.resolve_sync(collection, record_id, mine=mine, theirs=theirs, values=decoded, change_reason=reason)
-    click.echo(f"{left} conflicts are left.", err=True)
+    echo(f"{left} conflicts are left.", err=True)
 
 
 def _chosen(text: str) -> tuple[str, Any]:

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from .app import json_option, reporting, result_console
 from .client import with_operator_client
+from .terminal_text import echo_json, echo_result
 
 
 @click.command("tenants")
@@ -28,7 +29,7 @@ def tenants_command(client: Client, *, as_json: bool) -> None:
     if as_json:
         for each in found:
             counted = each.count_time.isoformat() if each.count_time else None
-            click.echo(json.dumps({**asdict(each), "count_time": counted}))
+            echo_json(json.dumps({**asdict(each), "count_time": counted}))
         return
     table = Table("tenant")
     for title in ("collections", "records", "bytes", "drafts", "counted", "quotas"):
@@ -98,4 +99,4 @@ def tenant_quotas_command(
     quotas = client.set_tenant_quotas(
         tenant_id, max_record_count=records, max_content_bytes=content_bytes, max_draft_count=drafts
     )
-    click.echo(json.dumps(asdict(quotas)) if as_json else f"{tenant_id}: {_text(quotas) or 'no limits'}")
+    echo_result(asdict(quotas), f"{tenant_id}: {_text(quotas) or 'no limits'}", as_json=as_json)

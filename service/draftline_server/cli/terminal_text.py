@@ -1,32 +1,68 @@
-"""Texts that others have stored, as they are printed on a terminal."""
+"""Output of commands. It never contains a control character of a text that others have stored.
+
+Commands print only through this module, which the linter ensures: click's own functions, print and rich's consoles
+are banned elsewhere.
+"""
 
 from __future__ import annotations
 
-import re
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console
+import click
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.text import Text
 
-# Control characters, of which terminals carry some out as commands, and those that change the order of what follows.
-_INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+from ..domain.visible_text import visible, visible_json
 
 
-def visible(text: str) -> str:
-    """Return a text with control characters as escapes; lines and tabs stay."""
-    return _INVISIBLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+def echo(text: str, *, err: bool = False, nl: bool = True) -> None:
+    """Print a text on standard output, or with `err` on standard error. `nl`: end the line."""
+    click.echo(visible(text), err=err, nl=nl)
 
 
-def visible_json(text: str) -> str:
-    """Return a JSON text with the control characters of its strings as escapes, so that it stays the same JSON.
-
-    JSON requires escapes only of those up to U+001F.
-    """
-    return _INVISIBLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+def echo_json(text: str) -> None:
+    """Print a JSON text on standard output. The escapes of `echo` would not be JSON."""
+    click.echo(visible_json(text))
 
 
-class ResultConsole(Console):
+def echo_result(result: object, text: str, *, as_json: bool) -> None:
+    """Print a result as JSON in ASCII if `as_json`, and else the text that describes it."""
+    if as_json:
+        echo_json(json.dumps(result))
+    else:
+        echo(text)
+
+
+def confirm(question: str) -> None:
+    """Ask the question on standard error. Raise Abort unless the answer is yes."""
+    click.confirm(visible(question), abort=True, err=True)
+
+
+@contextmanager
+def visible_errors() -> Iterator[None]:
+    """Escape the message of a ClickException that leaves the block, because click prints it."""
+    try:
+        yield
+    except click.ClickException as error:
+        error.message = visible(error.message)  # type: ignore[misc]  # click formats it when it prints
+        raise
+
+
+class TerminalConsole(Console):
     """A console that prints the control characters of texts as escapes, so that no stored text controls a terminal."""
 
     def render_str(self, text: str, **options: Any) -> Text:
+        """Return the text to lay out, escaped, so that the layout is that of the escapes."""
         return super().render_str(visible(text), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Yield the segments, escaped, also those of texts of rich, which do not pass through `render_str`.
+
+        These are laid out before: a text of a column may be cropped to its width without the escapes.
+        """
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=visible(segment.text))

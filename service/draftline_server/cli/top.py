@@ -21,6 +21,7 @@ from ..ops.metrics_client import Between, ScrapeError, scrape
 from ..ops.top import Activity, activity
 from ..settings import Settings
 from .app import NotReachedError, json_option, reporting, result_console
+from .terminal_text import echo_json
 
 MOST_STATEMENTS = 8  # limit of the table
 MIB = 1 << 20
@@ -52,7 +53,7 @@ def top_command(settings: Settings, url: str | None, interval_s: float, once: bo
             elif each is None:
                 raise NotReachedError("the service can no longer be reached")
             elif as_json:
-                click.echo(json.dumps(asdict(each)))
+                echo_json(json.dumps(asdict(each)))
             else:
                 console.print(_shown(each))
             if once:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from draftline import Client
-from rich.console import Console
+from rich.console import Console  # noqa: TID251 - commands make it
 from rich.syntax import Syntax
 
 from . import changes as demo_changes
