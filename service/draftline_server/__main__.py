@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from .ops.error_output import escape_control_characters
 from .ops.garbage import collect_rarely
 from .ops.standard_files import open_standard_files
 
@@ -11,6 +12,7 @@ from .ops.standard_files import open_standard_files
 def main() -> None:
     collect_rarely()
     open_standard_files()
+    escape_control_characters()
     try:
         try:
             from .cli import main as command  # noqa: PLC0415  slow, so Ctrl-C may interrupt it

@@ -149,3 +149,27 @@ def test_errors_of_the_command_line_are_printed_with_escapes(arguments: list[str
     failed = CliRunner().invoke(main, arguments)
     assert (failed.exit_code, CONTROLS & set(failed.stderr)) == (2, set())
     assert re.search(r"\\x1b]0;gone\\x1b\\+ \\x9b2J", failed.stderr)
+
+
+FAILURES = {
+    "error": "raise RuntimeError(TEXT)",
+    "cause": "raise RuntimeError('outer') from RuntimeError(TEXT)",
+    "thread": "t = threading.Thread(target=lambda: (_ for _ in ()).throw(RuntimeError(TEXT))); t.start(); t.join()",
+    "warning": "warnings.warn(TEXT)",
+}
+
+
+@pytest.mark.parametrize(("kind", "failing"), FAILURES.items(), ids=FAILURES)
+def test_tracebacks_and_warnings_are_printed_with_escapes(kind: str, failing: str) -> None:
+    program = f"""
+import threading, warnings
+from draftline_server import __main__, cli
+def command():
+    {failing.replace("TEXT", ascii(TEXT))}
+cli.main = command
+__main__.main()
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (kind in ("error", "cause"), "")
+    assert (CONTROLS & set(ended.stderr), ESCAPED in ended.stderr) == (set(), True)
+    assert ("Traceback (most recent call last):\n" in ended.stderr) is (kind != "warning")

@@ -15,6 +15,7 @@ import uvloop
 
 from ..domain.errors import OperatorError, OutOfReachError
 from ..observability import logs
+from ..ops.error_output import escape_control_characters
 from ..settings import Settings
 from .single import serve
 from .worker_config import READ_BYTES, read_config
@@ -52,6 +53,7 @@ async def _beat() -> None:
 
 
 def main() -> None:
+    escape_control_characters()
     config = read_config()
     threading.Thread(target=_end_with_supervisor, name="lifeline", daemon=True).start()
     settings, worker = Settings(**config["settings"]), config["worker"]
