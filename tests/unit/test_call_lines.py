@@ -80,3 +80,11 @@ async def test_log_that_is_closed_fails_no_call() -> None:
     await asyncio.sleep(0)
     asyncio.get_running_loop().set_exception_handler(None)
     assert failed == []
+
+
+@pytest.mark.parametrize("user", ["\x9b2J", "\u202edlog", "a\ncode=OK", "a\u2028b", "a\rb"], ids=ascii)
+async def test_control_characters_of_callers_are_escapes(user: str) -> None:
+    text = (await written(line(user_id=user), log_format="console")).getvalue()
+    assert f" user_id={user!r}" in text
+    assert (text.count("\n"), len(text.splitlines())) == (1, 1)
+    assert set(text).isdisjoint("\x9b\u202e\r")

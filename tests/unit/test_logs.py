@@ -107,3 +107,12 @@ async def test_log_that_is_closed_fails_nobody(log_format: str) -> None:
     assert health.status("") == NOT_SERVING
     assert not health.is_reachable
     await health.drain()
+
+
+@pytest.mark.parametrize("value", ["\x9b2J", "a \x1b[2J", "\u202edlog", "a\u2028b", "a\nb", ["\x9b2J"]], ids=ascii)
+def test_value_shows_control_characters_as_escapes(value: object) -> None:
+    with told("console") as written:
+        structlog.get_logger().info("event", value=value)
+    text = written.getvalue()
+    assert set(text).isdisjoint("\x9b\x1b\u202e\u2028")
+    assert (text.count("\n"), text[-1]) == (1, "\n")

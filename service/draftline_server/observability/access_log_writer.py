@@ -65,5 +65,6 @@ def _as_text(line: Any) -> str:
 
 
 def _quoted(value: object) -> str:
+    """Return the value as text; one with spaces or control characters, which callers choose, as a literal."""
     text = str(value)
-    return text if " " not in text else repr(text)
+    return text if " " not in text and text.isprintable() else repr(text)

@@ -11,6 +11,7 @@ from typing import TextIO, cast
 
 import structlog
 
+from ..domain.visible_text import visible
 from .log_queue import LogQueue, install
 
 
@@ -39,16 +40,16 @@ def configure(log_format: str, level: str, *, worker: int = 0) -> None:
     `log_format` is `console` for people or `json` for machines. `worker` is the number of a worker process, added to
     each line; 0 for a single process.
     """
-    renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer()
+    renderers: list[structlog.typing.Processor] = (
+        [structlog.processors.JSONRenderer()]  # in ASCII
         if log_format == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr is not None and sys.stderr.isatty())
+        else [_visible_values, structlog.dev.ConsoleRenderer(colors=sys.stderr is not None and sys.stderr.isatty())]
     )
     processors: list[structlog.typing.Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _format_exception,
-        renderer,
+        *renderers,
     ]
     if worker:
         # Not by context variables, which are not set in callbacks of grpc.
@@ -110,6 +111,11 @@ def _format_exception(_: object, __: str, event: structlog.typing.EventDict) -> 
     if isinstance(error, BaseException):
         event["exception"] = "\n".join(_exception_lines(error))
     return event
+
+
+def _visible_values(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Escape the control characters of texts, which callers may have chosen, before colors are added."""
+    return {name: visible(value) if isinstance(value, str) else value for name, value in event.items()}
 
 
 def _exception_lines(error: BaseException) -> Iterator[str]:
