@@ -19,6 +19,7 @@ from draftline._core.model_changes import same, unknown_keys
 from draftline_server.contracts.generation import ContractKind, contract, difference
 from draftline_server.contracts.proposals import propose
 from draftline_server.contracts.shapes import Shape
+from draftline_server.domain.visible_text import visible
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.soak_scale import examples
@@ -191,3 +192,16 @@ def test_declared_fields_are_added_to_the_schema() -> None:
     assert adapter.encode(adapter.decode({"name": 5, "year": 1.5})) == {"name": 5, "year": 1.5}
     with pytest.raises(ValueError, match="/year"):
         adapter.decode({"year": "1979"})
+
+
+@pytest.mark.parametrize("kind", ContractKind)
+def test_control_characters_are_escapes(kind: ContractKind) -> None:
+    """Make a text that no terminal and no editor shows as another one."""
+    name = "\x1b[2J \x9b2J \u202edlog \x7f"
+    described = {"type": "string", "description": f"Of {name}"}
+    schema = {"type": "object", "description": name, "properties": {name: described, "b": {"enum": [name]}}}
+    found = Collection("acme", name, (DeclaredField(f"/{name}", "text"),), (), schema, 1, (), None, None)
+    text = contract(found, kind, "Gold")
+    assert visible(text) == text
+    if kind is ContractKind.JSON_SCHEMA:
+        assert json.loads(text)["properties"]["b"] == {"enum": [name]}

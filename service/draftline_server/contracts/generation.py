@@ -9,6 +9,7 @@ from pathlib import Path
 
 from draftline import Collection
 
+from ..domain.visible_text import visible_json
 from .declared import content_schema, digest
 from .json_types import read_models
 from .naming import model_name
@@ -40,7 +41,8 @@ def contract(collection: Collection, kind: ContractKind, class_name: str | None 
     schema = content_schema(collection)
     if kind is ContractKind.JSON_SCHEMA:
         # A schema that sets its own comment or title keeps it.
-        return json.dumps({"$comment": " ".join(header), "title": name, **schema}, indent=2, ensure_ascii=False) + "\n"
+        described = {"$comment": " ".join(header), "title": name, **schema}
+        return visible_json(json.dumps(described, indent=2, ensure_ascii=False)) + "\n"
     models = read_models(schema, name)
     if kind is ContractKind.TYPESCRIPT:
         return typescript_code(models, header)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..domain.visible_text import visible
 from .naming import attribute_name, class_name, singular, unique
 
 SCALARS = ("string", "integer", "number", "boolean", "null")
@@ -174,4 +175,4 @@ def _literal(values: Any) -> JsonType:
 
 def _description(schema: dict[str, Any]) -> str:
     text = schema.get("description")
-    return " ".join(text.split()) if isinstance(text, str) else ""
+    return visible(" ".join(text.split())) if isinstance(text, str) else ""
