@@ -9,15 +9,17 @@ from dataclasses import replace
 
 import asyncpg
 import pytest
+from draftline_server.domain.visible_text import visible
 from draftline_server.partitions.conversion import partition_tables
 from draftline_server.partitions.definitions import LayoutError, TableDefinition, read_definition
-from draftline_server.partitions.layout import MODULUS, TABLES, hash_partition, tenant_partition
+from draftline_server.partitions.layout import MODULUS, TABLES, hash_partition, literal, tenant_partition
 from draftline_server.partitions.mode import Mode, read_mode
 from draftline_server.partitions.sync_triggers import Sync, functions
 from support.partitioned import plain_only
 
 pytestmark = plain_only("they begin with plain tables")
 
+TEXTS = ("a", "it's", "\\u202e", "\\'", "\u202edlog", "\\\u2028", "'\x1b[2J\x9b\x7f\r", "a\nb\tc é 日本 😀")
 TENANTS = ("big", "o'brien\\ä", "a" * 200)
 CUSTOM = """
     CREATE INDEX "our own; USING" ON draftline.record (tenant_id, updated_at) WITH (fillfactor = 70) WHERE version > 3;
@@ -131,3 +133,15 @@ async def test_some_partitioned_tables_are_a_mixed_mode(connection: asyncpg.Conn
         "DROP TABLE draftline.tally; CREATE TABLE draftline.tally (tenant_id text) PARTITION BY LIST (tenant_id)"
     )
     assert await read_mode(connection) is Mode.MIXED
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=ascii)
+@pytest.mark.parametrize("conforming", ["on", "off"])
+async def test_literal_is_the_text_without_its_control_characters(
+    connection: asyncpg.Connection, text: str, conforming: str
+) -> None:
+    """A dry run prints statements, so that an operator can run them."""
+    await connection.execute(f"SET standard_conforming_strings = {conforming}")
+    printed = literal(text)
+    assert visible(printed) == printed
+    assert await connection.fetchval(f"SELECT {printed}") == text

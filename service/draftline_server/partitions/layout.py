@@ -13,6 +13,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Sequence
 
+from ..domain.visible_text import visible_json
 from ..store.statements import DIALECT
 from .definitions import Grant, Index, LayoutError, TableDefinition
 
@@ -35,9 +36,13 @@ def quoted(name: str) -> str:
 
 
 def literal(text: str) -> str:
-    """Return a text as a literal, whatever standard_conforming_strings is."""
-    text = text.replace("'", "''")
-    return "E'" + text.replace("\\", "\\\\") + "'" if "\\" in text else f"'{text}'"
+    """Return a text as a literal, whatever standard_conforming_strings is.
+
+    Its control characters are escapes of SQL, because a dry run prints statements: an escape by `echo` would be another
+    text.
+    """
+    escaped = visible_json(text.replace("\\", "\\\\")).replace("'", "''")  # \uXXXX is also an escape of SQL
+    return f"E'{escaped}'" if "\\" in escaped else f"'{escaped}'"
 
 
 def qualified(name: str) -> str:
