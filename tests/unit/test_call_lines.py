@@ -8,6 +8,7 @@ import json
 from contextlib import redirect_stderr
 
 import pytest
+from draftline_server.domain.visible_text import visible
 from draftline_server.observability.access_log import AccessLog, CallLine, Logged
 from draftline_server.observability.access_log_writer import AccessLogWriter
 from draftline_server.observability.telemetry import Telemetry
@@ -82,9 +83,13 @@ async def test_log_that_is_closed_fails_no_call() -> None:
     assert failed == []
 
 
-@pytest.mark.parametrize("user", ["\x9b2J", "\u202edlog", "a\ncode=OK", "a\u2028b", "a\rb"], ids=ascii)
-async def test_control_characters_of_callers_are_escapes(user: str) -> None:
-    text = (await written(line(user_id=user), log_format="console")).getvalue()
-    assert f" user_id={user!r}" in text
+@pytest.mark.parametrize("log_format", ["console", "json"])
+@pytest.mark.parametrize("user", ["\x9b2J", "\u202edlog", "a\ncode=OK", "a\u2028b", "a\rb", "\x7f", "é"], ids=ascii)
+async def test_control_characters_of_callers_are_escapes(user: str, log_format: str) -> None:
+    text = (await written(line(user_id=user), log_format=log_format)).getvalue()
+    if log_format == "json":
+        assert json.loads(text)["user_id"] == user
+    else:
+        assert text.endswith(f" user_id={user if user == 'é' else repr(user)}\n")
     assert (text.count("\n"), len(text.splitlines())) == (1, 1)
-    assert set(text).isdisjoint("\x9b\u202e\r")
+    assert visible(text) == text
