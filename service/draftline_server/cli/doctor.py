@@ -20,7 +20,7 @@ from ..settings import Settings
 from ..settings.problems import problems_of
 from ..wiring import own_security
 from .app import DOCTOR, SOURCES, json_option, reporting
-from .terminal_text import TerminalConsole, echo, echo_json
+from .terminal_text import TerminalConsole, echo_json, echo_result
 
 HEALTH_S = 3.0
 STYLES = {State.OK: "green", State.WARNING: "yellow", State.FAULT: "bold red", State.SKIPPED: "dim"}
@@ -43,10 +43,8 @@ def doctor_command(given: Settings | ValidationError, quick: bool, as_json: bool
     """
     counts = asyncio.run(_examine(given, quick=quick, as_json=as_json))
     faults, warnings = counts[State.FAULT], counts[State.WARNING]
-    if as_json:
-        echo_json(json.dumps({"faults": faults, "warnings": warnings}))
-    else:
-        echo(f"{_counted(faults, 'fault')}, {_counted(warnings, 'warning')}")
+    text = f"{_counted(faults, 'fault')}, {_counted(warnings, 'warning')}"
+    echo_result({"faults": faults, "warnings": warnings}, text, as_json=as_json)
     sys.exit(faults > 0)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,7 +13,7 @@ from draftline.documents import decode
 
 from .app import json_option, reporting
 from .client import with_client
-from .terminal_text import confirm, echo, echo_json
+from .terminal_text import confirm, echo, echo_result
 
 SHOWN = 5  # ids in a preview
 
@@ -115,18 +114,16 @@ def _confirmed(preview: MatchResult, verb: str, max_records: int, *, yes: bool) 
 
 def _report(done: MatchResult, verb: str, *, as_json: bool) -> None:
     count = done.changed_count if done.changed_count or not verb.endswith("deleted") else done.matched_count
-    if as_json:
-        summary = {
-            "matched": done.matched_count, "changed": done.changed_count, "unchanged": done.unchanged_count,
-            "skipped": done.skipped_count, "failed": len(done.failures), "commit_ids": list(done.commit_ids),
-        }  # fmt: skip
-        echo_json(json.dumps(summary))
-    else:
-        echo(
-            f"{count if verb.startswith('would') else done.changed_count:,} {verb}, "
-            f"{done.unchanged_count:,} unchanged, {done.skipped_count:,} no longer matched, "
-            f"{len(done.failures):,} failed"
-        )
+    summary = {
+        "matched": done.matched_count, "changed": done.changed_count, "unchanged": done.unchanged_count,
+        "skipped": done.skipped_count, "failed": len(done.failures), "commit_ids": list(done.commit_ids),
+    }  # fmt: skip
+    text = (
+        f"{count if verb.startswith('would') else done.changed_count:,} {verb}, "
+        f"{done.unchanged_count:,} unchanged, {done.skipped_count:,} no longer matched, "
+        f"{len(done.failures):,} failed"
+    )
+    echo_result(summary, text, as_json=as_json)
     for failure in done.failures:
         echo(f"Error: {failure.record_id}: {failure.error}", err=True)
     if done.failures:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from ..partitions.copying import no_progress
@@ -23,7 +21,7 @@ from .partition_steps import (
     step_command,
     yes_option,
 )
-from .terminal_text import echo, echo_json
+from .terminal_text import echo_result
 
 max_lock_option = click.option(
     "--max-lock-s", type=click.FloatRange(min=0.01), default=2.0, show_default=True,
@@ -108,9 +106,6 @@ def drop_tenant_command(
 
 
 def _print(tenant_id: str, outcome: Outcome, text: str, *, as_json: bool) -> None:
-    if as_json:
-        figures = {"tenant_id": tenant_id, "rows": outcome.rows, "locked_ms": round(outcome.locked_ms, 1)}
-        echo_json(json.dumps(figures))
-        return
+    figures = {"tenant_id": tenant_id, "rows": outcome.rows, "locked_ms": round(outcome.locked_ms, 1)}
     lock = f"; no table was locked for longer than {outcome.locked_ms:.0f} ms" if outcome.locked_ms else ""
-    echo(f"{text}: {sum(outcome.rows.values()):,} rows{lock}")
+    echo_result(figures, f"{text}: {sum(outcome.rows.values()):,} rows{lock}", as_json=as_json)

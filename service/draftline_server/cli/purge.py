@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -13,7 +12,7 @@ from draftline import Client, PurgeResult
 
 from .app import json_option, reporting
 from .client import with_client
-from .terminal_text import confirm, echo, echo_json
+from .terminal_text import confirm, echo_result
 
 BATCH = 1_000  # maximum records that one call removes
 
@@ -95,9 +94,6 @@ def _purged(
 
 
 def _report(collection: str, records: int, drafts: int, *, as_json: bool, outcome: str = "") -> None:
-    if as_json:
-        echo_json(
-            json.dumps({"collection": collection, "records": records, "drafts": drafts, "dry_run": bool(outcome)})
-        )
-        return
-    echo(f"{collection}: {records:,} records {outcome or f'and {drafts:,} drafts over them removed permanently'}")
+    result = {"collection": collection, "records": records, "drafts": drafts, "dry_run": bool(outcome)}
+    text = f"{collection}: {records:,} records {outcome or f'and {drafts:,} drafts over them removed permanently'}"
+    echo_result(result, text, as_json=as_json)
