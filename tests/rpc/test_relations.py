@@ -128,6 +128,20 @@ async def test_related_records_of_another_tenant_never_show(
     assert ids(scott.related("films")) == ["alien", "blade"]
 
 
+async def test_paths_go_on_from_relations_that_lead_nowhere(client: AsyncClient) -> None:
+    await client.create_content("films", {"author": "gone"}, record_id="orphan")
+    path = ["author.company.parent"]
+    empty = await client.get_merged_page("films", filter='author = "nobody"', expand=path)
+    assert (empty.records, empty.included) == ((), {})
+    assert [each async for each in client.stream_merged("scenes", expand=["parent.parent"])] == []
+    orphan = await client.get_content("films", "orphan", expand=path)
+    assert orphan.related("author") == []
+    (company,) = (await client.get_content("people", "scott", expand=["company.children.staff"])).related("company")
+    assert company.related("children") == []
+    films = await client.get_merged_page("films", expand=path)
+    assert ids([each for film in films.records for each in film.related("author")]) == ["scott", "scott"]
+
+
 async def test_included_records_are_those_of_their_own_list(client: AsyncClient) -> None:
     await client.import_content("people", {f"p{n}": {"name": f"P{n}", "age": n} for n in range(4)}.items())
     named = ["scott", *(f"p{n}" for n in range(4)), "new"]
