@@ -139,6 +139,19 @@ async def test_content_that_does_not_fit_names_record_and_path(client: Any, mode
     assert raised.value.record_id == "f"
 
 
+@pytest.mark.parametrize("model", MODELS)
+async def test_whole_number_with_a_point_is_an_integer(client: Any, model: Any) -> None:
+    await client.create_content("films", {"Title": "Alien", "votes": 7.0}, record_id="f")
+    film = await client.collection("films", model).get("f")
+    assert (film.model["votes"] if isinstance(film.model, dict) else film.model.votes) == 7
+    set_votes(film.model, 8)
+    assert (await client.collection("films", model).patch(film)).content == {"Title": "Alien", "votes": 8}
+    await client.patch_content("films", "f", {"votes": 7.5})
+    if not isinstance(film.model, dict):
+        with pytest.raises(ModelMismatchError, match="votes"):
+            await client.collection("films", model).get("f")
+
+
 async def test_class_that_is_no_model_is_rejected(client: Any) -> None:
     with pytest.raises(TypeError, match="use a dataclass, a TypedDict"):
         client.collection("films", int)

@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import Any, Literal, Union
 from uuid import UUID
 
+from draftline._core.model_changes import same
 from draftline.models import UNSET, Unset
 from draftline.operations import pointer
 
@@ -103,7 +104,8 @@ def _read_generic(value: Any, type_: Any, origin: Any, path: str, convert: Conve
                 continue
         raise MisfitError(path, value, type_)
     if origin is Literal:
-        return _checked(value, any(type(each) is type(value) and each == value for each in arguments), type_, path)
+        found = [each for each in arguments if same(each, value)]
+        return found[0] if found else _checked(value, False, type_, path)
     if origin is typing.Annotated:
         return read(value, arguments[0], path, convert)
     if isinstance(origin, type) and issubclass(origin, Mapping):
@@ -127,9 +129,14 @@ def _checked(value: Any, fits: bool, type_: Any, path: str) -> Any:
 
 
 def _number(value: Any, type_: Any, path: str) -> Any:
-    """Return a number unchanged, except for a Decimal attribute. An attribute of float accepts every number."""
+    """Return a number unchanged, except for attributes of Decimal, and of int, which accept 1.0 as 1.
+
+    An attribute of float accepts every number.
+    """
     is_number = isinstance(value, (int, float, Decimal)) and not isinstance(value, bool)
-    _checked(value, is_number and (type_ is not int or isinstance(value, int)), type_, path)
+    _checked(value, is_number and (type_ is not int or value == int(value)), type_, path)
+    if type_ is int:
+        return int(value)
     return Decimal(repr(value)) if type_ is Decimal and not isinstance(value, Decimal) else value
 
 

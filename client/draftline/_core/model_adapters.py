@@ -88,8 +88,22 @@ def _decoded(content: Any, model: Any, path: str) -> Any:
         except TypeError:  # Pydantic before 2.11
             return model.model_validate(content)
     if kind == "msgspec":
-        return importlib.import_module("msgspec").convert(content, type=model)
+        msgspec = importlib.import_module("msgspec")
+        try:
+            return msgspec.convert(content, type=model)
+        except msgspec.ValidationError:
+            return msgspec.convert(_with_whole_numbers(content), type=model)
     return read_dataclass(content, model, path, _converted)
+
+
+def _with_whole_numbers(value: Any) -> Any:
+    """Return a value with 1.0 as 1, which msgspec does not convert to an integer by itself."""
+    if isinstance(value, Mapping):
+        return {key: _with_whole_numbers(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_with_whole_numbers(each) for each in value]
+    is_whole = isinstance(value, (float, Decimal)) and value == int(value)
+    return int(value) if is_whole else value
 
 
 def _converted(value: Any, type_: Any, path: str) -> Any:
