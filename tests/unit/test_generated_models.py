@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -102,6 +103,14 @@ def test_typed_dict_has_keys_as_they_are(key: str) -> None:
     assert set(model.__annotations__) == {key, "fi"}
 
 
+def test_typed_dict_lacks_the_empty_key_which_type_checkers_reject() -> None:
+    text = contract(inferred([{"": {"": 1}, "a b": 2}]), ContractKind.TYPEDDICT)
+    assert '"":' not in text
+    assert '# a TypedDict cannot express the key ""' in text
+    adapter = ModelAdapter(model_of(text))
+    assert adapter.encode(adapter.decode({"": {"": 1}, "a b": 2})) == {"": {"": 1}, "a b": 2}
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_models_keep_all_films_exactly(kind: ContractKind, films: Path) -> None:
     contents = json.loads(films.read_text())
@@ -165,6 +174,51 @@ def test_typescript_has_the_same_types() -> None:
         "unknown?: unknown;",
     ):
         assert f"  {line}\n" in text
+
+
+ACCEPTED: dict[str, tuple[dict[str, Any], list[Any]]] = {
+    "constants that are equal in Python": ({"anyOf": [{"const": 1}, {"const": True}]}, [1, True]),
+    "patterns of keys": (
+        {
+            "type": "object",
+            "patternProperties": {"^s": {"type": "string"}},
+            "additionalProperties": {"type": "integer"},
+        },
+        [{"sx": "a", "b": 1}],
+    ),
+    "only patterns of keys": (
+        {"type": "object", "patternProperties": {"^s": {"type": "string"}}, "additionalProperties": False},
+        [{"sx": "a"}],
+    ),
+    "an anchor": ({"$ref": "#name"}, ["x"]),
+    "an escaped reference": ({"$ref": "#/$defs/a%20name"}, ["x"]),
+    "a large constant": ({"const": 10**30}, [10**30]),
+    "a whole number with a point": ({"type": "integer"}, [1.0, Decimal("100000000000000000001.0")]),
+    "a constant with a point": ({"enum": [1]}, [1.0]),
+}
+
+
+@pytest.mark.parametrize("case", ACCEPTED)
+@pytest.mark.parametrize("kind", KINDS)
+def test_models_accept_what_the_schema_accepts(kind: ContractKind, case: str) -> None:
+    member, values = ACCEPTED[case]
+    definitions = {"a name": {"$anchor": "name", "type": "string"}}
+    schema = {"type": "object", "$defs": definitions, "properties": {"a": member}}
+    adapter = ModelAdapter(model_of(contract(spec(schema), kind)))
+    for value in values:
+        assert jsonschema_rs.is_valid(schema, {"a": value})
+        assert same(adapter.encode(adapter.decode({"a": value})), {"a": value})
+
+
+def test_references_and_patterns_of_keys_have_types() -> None:
+    text = contract(spec({"$defs": {"a name": {"type": "string"}}, "properties": {
+        "a": {"$ref": "#/$defs/a%20name"},
+        "b": ACCEPTED["patterns of keys"][0],
+        "c": ACCEPTED["only patterns of keys"][0],
+        "d": ACCEPTED["a large constant"][0],
+    }}), ContractKind.DATACLASS)  # fmt: skip
+    for line in ("a: str | ", "b: dict[str, str | int] | ", "c: dict[str, str] | ", "d: int | "):
+        assert f"    {line}Unset = UNSET\n" in text
 
 
 @pytest.mark.parametrize("kind", list(ContractKind))

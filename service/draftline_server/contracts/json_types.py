@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote
 
 from ..domain.visible_text import visible
 from .naming import attribute_name, class_name, singular, unique
 
+MAX_LITERAL = 2**63 - 1  # checkers of types and msgspec know no greater ones
 SCALARS = ("string", "integer", "number", "boolean", "null")
 
 
@@ -59,13 +61,15 @@ def read_models(schema: dict[str, Any], root_name: str) -> list[Model]:
 
 
 def union(members: list[JsonType]) -> JsonType:
-    """Return the union of types, without duplicates and integers among numbers; null is last."""
+    """Return the union of types, with one literal, and without duplicates and integers among numbers; null is last."""
     flat: list[JsonType] = []
     for each in members:
         flat += each.members if each.kind == "union" else (each,)
     if ANY in flat:
         return ANY
     kinds = {each.kind for each in flat}
+    values = {(type(value), value): value for each in flat for value in each.values}  # True equals 1 in Python
+    flat = [JsonType("literal", values=tuple(values.values())) if each.kind == "literal" else each for each in flat]
     found = [each for each in dict.fromkeys(flat) if not (each.kind == "integer" and "number" in kinds)]
     found.sort(key=lambda each: each == NULL)
     return found[0] if len(found) == 1 else JsonType("union", tuple(found))
@@ -117,18 +121,26 @@ class _Reader:
         if kind == "object":
             if schema.get("properties"):
                 return JsonType("model", name=self.model(schema, name).name)
-            return JsonType("map", (self.type_of(schema.get("additionalProperties"), name),))
+            return JsonType("map", (self._of_members(schema, name),))
         if kind == "array":
             items = None if "prefixItems" in schema else schema.get("items")
             return JsonType("array", (self.type_of(items, singular(name)),))
         return JsonType(kind) if kind in SCALARS else ANY
+
+    def _of_members(self, schema: dict[str, Any], name: str) -> JsonType:
+        """Return the type of the values of an object whose keys are not known."""
+        members = list((schema.get("patternProperties") or {}).values())
+        others = schema.get("additionalProperties")
+        if others is not False or not members:
+            members.append(others)
+        return union([self.type_of(each, name) for each in members])
 
     def _referred(self, reference: str, name: str) -> JsonType:
         if (known := self._references.get(reference)) is not None:
             return known
         target = self._resolve(reference)
         if reference in self._references or target is None:
-            return ANY  # a reference to itself that is not an object, or to another document
+            return ANY  # a reference to itself that is not an object, or one that is not resolved
         name = reference.rpartition("/")[2] or name
         merged = self._merged(target)
         if (
@@ -142,10 +154,11 @@ class _Reader:
         return found
 
     def _resolve(self, reference: str) -> dict[str, Any] | None:
-        if not reference.startswith("#"):
-            return None
+        pointer = unquote(reference.removeprefix("#"))
+        if not reference.startswith("#") or pointer[:1] not in ("", "/"):
+            return None  # another document, or an anchor
         found: Any = self._root
-        for token in reference.removeprefix("#").split("/")[1:]:
+        for token in pointer.split("/")[1:]:
             key = token.replace("~1", "/").replace("~0", "~")
             found = found.get(key) if isinstance(found, dict) else None
         return found if isinstance(found, dict) else None
@@ -168,8 +181,10 @@ class _Reader:
 def _literal(values: Any) -> JsonType:
     if not isinstance(values, list) or not all(isinstance(each, str | int | None) for each in values):
         return ANY
-    rest = tuple(each for each in values if each is not None)
-    found = [JsonType("literal", values=rest)] * bool(rest) + [NULL] * (None in values)
+    large = [each for each in values if isinstance(each, int) and abs(each) > MAX_LITERAL]
+    rest = tuple(each for each in values if each is not None and each not in large)
+    found = [JsonType("literal", values=rest)] * bool(rest) + [JsonType("integer")] * bool(large)
+    found += [NULL] * (None in values)
     return union(found) if found else ANY
 
 

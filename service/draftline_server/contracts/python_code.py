@@ -138,7 +138,9 @@ def _typed_dict(model: Model) -> list[str]:
     if is_plain:
         return _class([f"class {model.name}(TypedDict):"], model, [f"{each.key}: {type_}{_comment(each)}"
                                                                    for each, type_ in types])  # fmt: skip
-    rows = [f"        {quoted(each.key)}: {type_},{_comment(each)}" for each, type_ in types]
+    # Checkers of types reject an empty key. Objects may have it: they are not closed.
+    rows = [f"        {quoted(each.key)}: {type_},{_comment(each)}" if each.key
+            else '        # a TypedDict cannot express the key ""' for each, type_ in types]  # fmt: skip
     comment = [f"# {model.description}"] if model.description else []
     return [*comment, f"{model.name} = TypedDict(", f"    {quoted(model.name)},", "    {", *rows, "    },", ")"]
 
