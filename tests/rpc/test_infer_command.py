@@ -95,6 +95,15 @@ def test_apply_of_a_part_leaves_the_others(client: Client, infer: Infer) -> None
     assert ({each.path for each in put.fields}, put.orders, put.json_schema) == ({"/Year", "/Genre"}, (), None)
 
 
+@pytest.mark.parametrize("key", ["Price\u00a0(USD)", "zero\u200bwidth", "line\u2028end", "private\ue000"])
+def test_keys_with_unusual_characters_are_applied(client: Client, infer: Infer, key: str) -> None:
+    client.import_content("films", ((f"f-{n}", {key: n}) for n in range(9)))
+    assert infer("--all", "--apply", "--yes").returncode == 0
+    assert [each.path for each in client.get_collection("films").fields] == [f"/{key}"]
+    found = client.get_merged("films", filter=f'"{key}" > 6', order_by=f'"{key}" desc')
+    assert [each.record_id for each in found] == ["f-8", "f-7"]
+
+
 def test_infer_of_an_empty_collection_says_so(infer: Infer) -> None:
     refused = infer()
     assert (refused.returncode, refused.stderr) == (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -118,7 +119,7 @@ def to_collection_spec(request: collection_pb2.PutCollectionRequest) -> Collecti
 
 def _pointer(text: str, where: str) -> tuple[str, ...]:
     path = parse_pointer(text, where)
-    if not all(token.isprintable() for token in path):
+    if any(unicodedata.category(each) == "Cc" for each in text):
         raise InvalidFieldError.of(where, "must not contain control characters")
     return path
 
