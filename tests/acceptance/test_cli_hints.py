@@ -38,6 +38,21 @@ def test_put_that_removes_parts_of_a_spec_lists_them_and_asks(server: RunningSer
         assert invoked(*put, "--field", "/u=text").returncode == 0  # nothing is removed
 
 
+@pytest.mark.parametrize(
+    ("relation", "hint"),
+    [
+        ("film=/film:films:scenes:chek", "[:INVERSE[:check]]"),
+        ("film=/film:films:check", "end with ::check"),
+        ("film=/fi:lm:films:scenes", "--file"),
+    ],
+)
+def test_relation_that_could_be_read_in_two_ways_is_refused(
+    server: RunningServer, tenant_id: str, relation: str, hint: str
+) -> None:
+    refused = invoked("collections", "put", "scenes", *where(server, tenant_id), "--relation", relation)
+    assert (refused.returncode, hint in refused.stderr) == (2, True)
+
+
 def test_put_that_changes_parts_of_a_spec_lists_them_all_and_asks(server: RunningServer, tenant_id: str) -> None:
     where_to = where(server, tenant_id)
     invoked("collections", "put", "people", *where_to, "--field", "/n=number")

@@ -9,15 +9,21 @@ from typing import Any
 import click
 from draftline import CollectionRelation, DeclaredRelation, RelationIntegrity
 
-_TEXT = re.compile(r"(\w+)=(/.*?):([^:]+)(?::(\w*))?(?::(check|none))?")
+_TEXT = re.compile(r"(\w+)=(/[^:]*):([^:]+)(?::(\w*))?(?::(check|none))?")
 
 
 def relation_of_text(text: str) -> DeclaredRelation:
     """Return the relation of a `--relation` option."""
     match = _TEXT.fullmatch(text)
     if match is None:
-        raise click.UsageError(f"--relation takes NAME=PATH:COLLECTION[:INVERSE[:check]], not {text!r}")
+        raise click.UsageError(
+            f"--relation takes NAME=PATH:COLLECTION[:INVERSE[:check]], not {text!r}; a path with a colon needs --file"
+        )
     name, path, collection, inverse, integrity = match.groups(default="")
+    if not integrity and inverse in tuple(RelationIntegrity):
+        raise click.UsageError(
+            f"--relation {text!r} would name the inverse {inverse!r}; to check references, end with ::check"
+        )
     return DeclaredRelation(name, path, collection, inverse, RelationIntegrity(integrity or "none"))
 
 
