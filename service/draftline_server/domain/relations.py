@@ -109,16 +109,16 @@ def _check_name(name: str, where: str, names: dict[str, str], fields: Mapping[Pa
         raise InvalidFieldError.of(where, f"must not be one of {', '.join(RESERVED)}")
     if name in names:
         raise InvalidFieldError.of(where, f"{name!r} is also {names[name]}")
-    refuse_hidden(name, fields, where)
+    refuse_hidden(name, fields, where, repr(name))
     names[name] = where
 
 
-def refuse_hidden(name: str, fields: Mapping[Path, object], where: str) -> None:
+def refuse_hidden(name: str, fields: Mapping[Path, object], where: str, relation: str) -> None:
     """Raise InvalidFieldError if filters by declared fields would mean the relation instead."""
     for path in fields:
         if len(path) > 1 and path[0] == name:
-            problem = f"{name!r} would hide the declared field {format_pointer(path)} in filters: choose another name"
-            raise InvalidFieldError.of(where, problem)
+            problem = f"{relation} would hide the declared field {format_pointer(path)} in filters"
+            raise InvalidFieldError.of(where, f"{problem}: choose another name, or do not declare the field")
 
 
 def check_names(
@@ -133,7 +133,8 @@ def check_names(
                 "relations",
                 f"{name!r} would be two relations of {collection!r}, declared by {seen[name]!r} and {source!r}",
             )
-        refuse_hidden(name, fields, "relations")
+        relation = repr(name) if source == collection else f"{name!r}, an inverse that {source!r} declares,"
+        refuse_hidden(name, fields, "relations", relation)
         seen[name] = source
 
 
