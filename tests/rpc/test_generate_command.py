@@ -41,6 +41,9 @@ def test_changed_spec_fails_the_check(client: Client, generate: Generate, tmp_pa
     moved = generate("--to", models, "--check")
     assert (moved.returncode, models.read_bytes()) == (1, first)
     assert "from version 1 of the spec, which is at version 2 now" in moved.stderr
+    models.write_bytes(b"\xff\xfe")
+    assert f"{models} was edited" in generate("--to", models, "--check").stderr
+    assert "--check" in generate("--to", "-", "--kind", "pydantic", "--check").stderr
 
 
 def test_verify_names_the_records_that_break_the_contract(client: Client, generate: Generate, tmp_path: Path) -> None:

@@ -41,6 +41,8 @@ def generate_command(
     """
     if class_name is not None and checked_name(class_name) != class_name:
         raise click.UsageError(f"--class-name: {class_name!r} is not a class name; use {checked_name(class_name)!r}")
+    if check and str(target) == "-":
+        raise click.UsageError("--check compares a file: --to must name it")
     spec = _spec(client, collection)
     text = contract(spec, _kind(kind, target), class_name)
     if check:

@@ -53,7 +53,7 @@ def difference(present: Path, text: str) -> str | None:
     """Return the reason that a file is not the contract, or None if it is."""
     if not present.exists():
         return f"{present} does not exist"
-    found = present.read_text(encoding="utf-8")
+    found = present.read_text(encoding="utf-8", errors="replace")
     if found == text:
         return None
     before, after = _SPEC.search(found), _SPEC.search(text)
