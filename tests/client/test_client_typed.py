@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, TypedDict
+from typing import Any, NewType, TypedDict
 
 import draftline
 import msgspec
@@ -152,9 +152,23 @@ async def test_whole_number_with_a_point_is_an_integer(client: Any, model: Any) 
             await client.collection("films", model).get("f")
 
 
+async def test_types_with_names_of_their_own_are_read(client: Any) -> None:
+    author = NewType("author", str)
+    writer = NewType("writer", author)
+    named = dataclasses.make_dataclass("Named", [("Title", author), ("by", list[writer])])
+    await client.create_content("films", {"Title": "Alien", "by": ["Dan"]}, record_id="f")
+    assert (await client.collection("films", named).get("f")).model == named("Alien", ["Dan"])
+    await client.patch_content("films", "f", {"by": [1]})
+    with pytest.raises(ModelMismatchError, match="/by/0: 1 is not str"):
+        await client.collection("films", named).get("f")
+
+
 async def test_class_that_is_no_model_is_rejected(client: Any) -> None:
     with pytest.raises(TypeError, match="use a dataclass, a TypedDict"):
         client.collection("films", int)
+    for model in (Film("x"), FilmModel(Title="x"), FilmStruct("x")):
+        with pytest.raises(TypeError, match="is an object: pass its class"):
+            client.collection("films", model)
     with pytest.raises(ModelMismatchError, match="class dict"):
         await client.collection("films", Film).create({"Title": "x"})
 
@@ -258,6 +272,24 @@ async def test_bulk_writer_takes_and_returns_models(client: Any) -> None:
     assert (await client.get_content("films", "a")).content["votes"] == 2
     assert isinstance(stale.exception(), draftline.VersionMismatchError)
     assert writer.progress == draftline.BulkProgress(0, 4, 1)
+
+
+async def test_results_of_writes_are_complete_if_a_record_does_not_fit(client: Any) -> None:
+    films = client.collection("films", Film)
+    await films.import_models([("a", Film("Alien")), ("b", Film("Brazil"))])
+    found = await films.batch_get(["a", "b"])
+    await client.patch_content("films", "a", {"Title": 1979})  # by someone else
+    for votes, write in ((2, films.batch_patch), (3, films.save_drafts)):
+        for each in found.values():
+            each.model.votes = votes
+        unfit, fit = await write(found.values())
+        assert (unfit.record, fit.unwrap().model) == (None, Film("Brazil", votes))
+        with pytest.raises(ModelMismatchError, match="record 'a' does not fit Film: /Title"):
+            unfit.unwrap()
+    committed = await films.commit(all=True)
+    assert [each.changed_fields for each in committed] == [("votes",), ("votes",)]
+    assert [type(each.error) for each in committed] == [ModelMismatchError, type(None)]
+    assert (await client.get_content("films", "a")).content["votes"] == 3
 
 
 async def test_related_records_have_models_of_their_own_classes(client: Any) -> None:

@@ -68,6 +68,8 @@ def read(value: Any, type_: Any, path: str, convert: Convert) -> Any:
     """Return a JSON value as the type. Numbers and texts are not converted into each other."""
     if type_ is Any or type_ is object or isinstance(type_, typing.TypeVar):
         return value
+    while (renamed := getattr(type_, "__supertype__", None)) is not None:  # of a NewType
+        type_ = renamed
     origin = typing.get_origin(type_)
     if origin is not None:
         return _read_generic(value, type_, origin, path, convert)

@@ -30,6 +30,8 @@ class ModelAdapter(Generic[ModelT]):
     """Converts between contents and one class of models."""
 
     def __init__(self, model: type[ModelT]) -> None:
+        if not isinstance(model, type) and typing.get_origin(model) is None:
+            raise TypeError(f"{model!r} is an object: pass its class")
         self._model: Any = model
         self.name = getattr(model, "__name__", str(model))
         _kind(model)  # raises TypeError for a class that is not a model

@@ -77,17 +77,12 @@ class TypedRecords(Generic[ModelT]):
         return DraftEdit(record.record_id, **self.changes(record))
 
     def patched(self, result: BatchResult) -> TypedResult[ModelT]:
-        if result.result is None:
-            return TypedResult(error=result.error)
-        return TypedResult(self.record(result.result.record), result.result.changed_fields)
+        return TypedResult(error=result.error) if result.result is None else self.written(result.result)
 
     def written(self, result: PatchResult | Record) -> TypedResult[ModelT]:
-        """Return the result of a write that has succeeded, also if the content does not fit the model."""
-        record, changed = (result, ()) if isinstance(result, Record) else (result.record, result.changed_fields)
-        try:
-            return TypedResult(self.record(record), changed)
-        except ModelMismatchError as error:
-            return TypedResult(changed_fields=changed, error=error)
+        if isinstance(result, Record):
+            return self._done(result)
+        return self._done(result.record, changed_fields=result.changed_fields)
 
     def changed(self, changes: list[MergedChange]) -> list[TypedChange[ModelT]]:
         """Return the changes that a watch received; those that do not fit the model have an error."""
@@ -102,12 +97,24 @@ class TypedRecords(Generic[ModelT]):
             return TypedChange(change.record_id, error=error)
 
     def saved(self, result: SaveResult) -> TypedResult[ModelT]:
-        return TypedResult(self.merged(result.record) if result.record else None, error=result.error)
+        if result.record is None:
+            return TypedResult(error=result.error)
+        return self._done(result.record.record, result.record)
 
     def committed(self, result: CommitResult) -> TypedResult[ModelT]:
         """Return the result of a commit; a record that it deletes has its last content."""
-        record = self.record(result.record) if result.record else None
-        return TypedResult(record, result.changed_fields, result.error)
+        if result.record is None:
+            return TypedResult(None, result.changed_fields, result.error)
+        return self._done(result.record, changed_fields=result.changed_fields)
+
+    def _done(
+        self, record: Record, merged: MergedRecord | None = None, changed_fields: tuple[str, ...] = ()
+    ) -> TypedResult[ModelT]:
+        """Return the result of a write that has succeeded, also if the content does not fit the model."""
+        try:
+            return TypedResult(self.record(record, merged), changed_fields)
+        except ModelMismatchError as error:
+            return TypedResult(changed_fields=changed_fields, error=error)
 
 
 def _typed(merged: MergedRecord, model: type[Any]) -> TypedRecord[Any]:

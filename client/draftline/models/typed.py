@@ -85,6 +85,7 @@ class TypedChange(Generic[ModelT]):
 class TypedResult(Generic[ModelT]):
     """The result for one record of several: `error` is the reason that it was not written.
 
+    A ModelMismatchError says that it was written, and does not fit the model.
     If both are None, no record is left, as after a draft that deletes a drafted creation.
     """
 
