@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from dataclasses import dataclass, field
 from typing import Any, NewType, TypedDict
 
@@ -272,6 +273,88 @@ async def test_bulk_writer_takes_and_returns_models(client: Any) -> None:
     assert (await client.get_content("films", "a")).content["votes"] == 2
     assert isinstance(stale.exception(), draftline.VersionMismatchError)
     assert writer.progress == draftline.BulkProgress(0, 4, 1)
+
+
+@dataclass
+class Free:
+    """Attributes whose types say nothing of what is in them."""
+
+    crew: dict[str, Any]
+    cast: list[Any]
+    extra: Any
+
+
+class FreeModel(pydantic.BaseModel, extra="allow"):
+    crew: dict[str, Any]
+
+
+class FreeStruct(msgspec.Struct):
+    crew: dict[str, Any]
+    cast: list[Any]
+    extra: Any
+
+
+@pytest.mark.parametrize("model", [Free, FreeModel, FreeStruct])
+async def test_edits_inside_values_of_any_type_are_written(client: Any, model: Any) -> None:
+    content = {"crew": {"captain": {"cats": 1}}, "cast": [{"a": 1}], "extra": {"b": [1]}}
+    await client.create_content("films", content, record_id="f")
+    film = await client.collection("films", model).get("f")
+    film.model.crew["captain"]["cats"] = 2
+    film.model.cast[0]["a"] = 2
+    film.model.extra["b"].append(2)
+    assert film.content == content
+    patched = await client.collection("films", model).patch(film)
+    assert patched.content == {"crew": {"captain": {"cats": 2}}, "cast": [{"a": 2}], "extra": {"b": [1, 2]}}
+
+
+class Shot(pydantic.BaseModel):
+    takes: list[int] = []
+
+
+class Defaults(pydantic.BaseModel):
+    cast: list[str] = []
+    votes: dict[str, int] = pydantic.Field(default_factory=dict)
+    shot: Shot = Shot()
+    shots: list[Shot] = []
+    shape: dict[str, int] = pydantic.Field(default_factory=lambda data: {"cast": len(data["cast"])})
+
+
+async def test_defaults_that_are_edited_in_place_are_written(client: Any) -> None:
+    await client.create_content("films", {"shots": [{}]}, record_id="f")
+    films = client.collection("films", Defaults)
+    film = await films.get("f")
+    assert (await films.patch(film)).version == 1
+    film.model.cast.append("Weaver")
+    film.model.votes["ada"] = 1
+    film.model.shot.takes.append(2)
+    film.model.shots[0].takes.append(3)
+    edited = {"cast": ["Weaver"], "votes": {"ada": 1}, "shot": {"takes": [2]}, "shots": [{"takes": [3]}]}
+    assert (await films.patch(film)).content == edited
+    new = Defaults()
+    new.cast.append("Hurt")
+    assert (await films.create(new)).content == {"cast": ["Hurt"]}
+
+
+NUMBERS = itertools.count()
+
+
+@dataclass
+class Numbered:
+    number: int = field(default_factory=lambda: next(NUMBERS))
+
+
+class NumberedStruct(msgspec.Struct):
+    number: int = msgspec.field(default_factory=lambda: next(NUMBERS))
+
+
+@pytest.mark.parametrize("model", [Numbered, NumberedStruct])
+async def test_defaults_that_differ_each_time_are_not_edits(client: Any, model: Any) -> None:
+    await client.create_content("films", {"Title": "Alien"}, record_id="f")
+    films = client.collection("films", model)
+    film = await films.get("f")
+    assert (await films.patch(film)).content == {"Title": "Alien"}
+    film.model.number = 1_000
+    assert (await films.patch(film)).content == {"Title": "Alien", "number": 1_000}
 
 
 async def test_results_of_writes_are_complete_if_a_record_does_not_fit(client: Any) -> None:

@@ -9,7 +9,6 @@ import dataclasses
 import importlib
 import typing
 from collections.abc import Mapping
-from copy import deepcopy
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
@@ -17,7 +16,7 @@ from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from draftline._core.dataclass_models import MisfitError, read, read_dataclass, write_dataclass
-from draftline._core.model_changes import plain
+from draftline._core.model_changes import copied, plain
 from draftline.errors import ModelMismatchError
 from draftline.operations import pointer
 
@@ -37,9 +36,13 @@ class ModelAdapter(Generic[ModelT]):
         _kind(model)  # raises TypeError for a class that is not a model
 
     def decode(self, content: Mapping[str, Any], record_id: str = "") -> ModelT:
-        """Return the model for a content, which stays unchanged. Raise ModelMismatchError if it does not fit."""
+        """Return the model for a content, which stays unchanged when the model is edited.
+
+        Raises:
+            ModelMismatchError: the content does not fit.
+        """
         try:
-            model: ModelT = _decoded(content, self._model, "")
+            model: ModelT = _decoded(copied(content), self._model, "")
         except (ValueError, TypeError) as error:
             raise ModelMismatchError(record_id, self.name, _problem(error)) from error
         return model
@@ -83,7 +86,7 @@ def _kind(model: Any) -> str:
 def _decoded(content: Any, model: Any, path: str) -> Any:
     kind = _kind(model)
     if kind == "typeddict":
-        return deepcopy(dict(content))
+        return dict(content)
     if kind == "pydantic":
         try:
             return model.model_validate(content, by_alias=True, by_name=False)
@@ -126,6 +129,7 @@ def _encoded(value: Any, *, is_new: bool) -> Any:
     if value is None or isinstance(value, _JSON):
         return value
     if hasattr(value, "model_dump"):
+        _set_changed(value)
         options = {"by_alias": True, "exclude_unset": True}
         return _exact(value.model_dump(**options), lambda: value.model_dump(mode="json", **options))
     if hasattr(value, "__struct_fields__"):
@@ -134,6 +138,29 @@ def _encoded(value: Any, *, is_new: bool) -> Any:
     if dataclasses.is_dataclass(value):
         return write_dataclass(value, lambda each: _encoded(each, is_new=is_new), is_new=is_new)
     return value
+
+
+def _set_changed(value: Any) -> None:
+    """Mark defaults that were edited in place, such as a list with a new element, as set in Pydantic's models."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for each in value:
+            _set_changed(each)
+    elif hasattr(value, "model_dump"):
+        for name, field in type(value).model_fields.items():
+            current = getattr(value, name, None)
+            _set_changed(current)
+            is_editable = isinstance(current, (Mapping, list)) or hasattr(current, "model_dump")
+            if is_editable and name not in value.model_fields_set and current != _default(field, current):
+                value.model_fields_set.add(name)
+
+
+def _default(field: Any, current: Any) -> Any:
+    try:
+        return field.get_default(call_default_factory=True)
+    except (TypeError, ValueError):  # the factory takes the other values, from which the default may differ by now
+        return current
 
 
 def _exact(value: Any, as_json: Any) -> Any:

@@ -138,6 +138,13 @@ def _operations(before: Mapping[str, Any], after: Mapping[str, Any], path: str) 
     return steps
 
 
+def copied(value: Json) -> Json:
+    """Return a copy of a JSON value, whose objects and lists can be edited apart from its own."""
+    if isinstance(value, Mapping):
+        return {key: copied(each) for key, each in value.items()}
+    return list(map(copied, value)) if isinstance(value, list) else value
+
+
 def plain(value: object) -> Json:
     """Return a value as it is decoded again: dates, UUIDs and enums become texts and numbers."""
     return decode(encode(value))

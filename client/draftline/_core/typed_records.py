@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Generic
 
 from draftline._core.model_adapters import ModelAdapter, ModelT
-from draftline._core.model_changes import changed_content, edit_of, unknown_keys
+from draftline._core.model_changes import changed_content, edit_of, same, unknown_keys
 from draftline.errors import ModelMismatchError
 from draftline.models import (
     BatchResult,
@@ -38,8 +38,11 @@ class TypedRecords(Generic[ModelT]):
     def record(self, record: Record, merged: MergedRecord | None = None) -> TypedRecord[ModelT]:
         """Return a record with its model. Raise ModelMismatchError if the content does not fit."""
         model = self._adapter.decode(record.content, record.record_id)
-        unknown = tuple(unknown_keys(record.content, self._adapter.encode(model)))
-        return TypedRecord(model, record, unknown, merged, _typed)
+        before = self._adapter.encode(model)
+        unknown = tuple(unknown_keys(record.content, before))
+        if same(before, record.content):
+            before = record.content  # kept once
+        return TypedRecord(model, record, unknown, merged, before, _typed)
 
     def merged(self, merged: MergedRecord) -> TypedRecord[ModelT]:
         return self.record(merged.record, merged)
@@ -54,7 +57,9 @@ class TypedRecords(Generic[ModelT]):
         Raises:
             ModelMismatchError: the model cannot be encoded, or the edit of a list would lose keys.
         """
-        before = self._adapter.encode(self._adapter.decode(record.content, record.record_id))
+        before = record.before
+        if before is None:
+            before = self._adapter.encode(self._adapter.decode(record.content, record.record_id))
         after = self._adapter.encode(record.model if model is None else model)
         try:
             content = changed_content(record.content, before, after)

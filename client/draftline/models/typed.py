@@ -24,6 +24,8 @@ class TypedRecord(Generic[ModelT]):
     record: Record
     unknown_keys: tuple[str, ...] = ()  # JSON Pointers to keys of the content that the model lacks
     merged: MergedRecord | None = field(default=None, repr=False)  # of lists and drafts: state, conflicts and so on
+    # The model as it was read, as JSON: what a patch compares the edited model with.
+    before: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
     # Converts a related record to one with a model.
     convert: Callable[[MergedRecord, type[Any]], TypedRecord[Any]] | None = field(
         default=None, repr=False, compare=False
