@@ -221,6 +221,17 @@ def test_elements_that_were_moved_and_edited_at_once_are_refused() -> None:
         changed_content(content, before, [{"id": 2}, {"id": 9}, {"id": 3}])
 
 
+def test_removal_of_one_of_elements_that_are_equal_for_the_model_is_refused() -> None:
+    content = [{"id": 1, "hidden": 1}, {"id": 1, "hidden": 2}, {"id": 2, "hidden": 3}]
+    before = [{"id": 1}, {"id": 1}, {"id": 2}]
+    for after in ([{"id": 1}, {"id": 2}], [{"id": 1}], [{"id": 2}, {"id": 1}]):
+        with pytest.raises(ValueError, match="not known to which"):
+            changed_content(content, before, after)
+    assert changed_content(content, before, [{"id": 2}]) == content[2:]
+    assert changed_content(content, before, before[:2]) == content[:2]
+    assert changed_content([content[0]] * 2, before[:2], before[:1]) == content[:1]
+
+
 def operated(content: Any, step: dict[str, Any]) -> Any:
     key, *below = [each.replace("~1", "/") for each in step["path"].split("/")[1:]]
     if below:

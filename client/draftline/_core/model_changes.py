@@ -61,15 +61,26 @@ def _changed_list(content: list[Json], before: list[Json], after: list[Json], pa
             if origin is not None:
                 found[index] = left.pop(origin)[0]
     changed = [index for index in range(len(after)) if index not in found]
+    may_lose = changed and any(not same(raw, encoded) for raw, encoded in left.values())
     if len(before) == len(after) and changed == sorted(left):
         for index in changed:
             found[index] = changed_content(*left[index], after[index], f"{path}/{index}")
-    elif changed and any(not same(raw, encoded) for raw, encoded in left.values()):
+    elif may_lose or _has_twins(left, content, before):
         raise ValueError(
             f"{path}: elements were edited while others were added, removed or moved, so it is not known to which of "
             "them the keys belong that the model lacks; patch in two steps, or by operations"
         )
     return [found.get(index, value) for index, value in enumerate(after)]
+
+
+def _has_twins(left: Mapping[int, Any], content: list[Json], before: list[Json]) -> bool:
+    """Return whether an element that is left equals one that was kept, for the model but not in the content."""
+    kept = [index for index in range(min(len(content), len(before))) if index not in left]
+    return any(
+        same(encoded, before[index]) and not same(raw, content[index])
+        for raw, encoded in left.values()
+        for index in kept
+    )
 
 
 def unknown_keys(content: Json, encoded: Json, path: str = "") -> list[str]:
