@@ -95,6 +95,24 @@ def test_apply_of_a_part_leaves_the_others(client: Client, infer: Infer) -> None
     assert ({each.path for each in put.fields}, put.orders, put.json_schema) == ({"/Year", "/Genre"}, (), None)
 
 
+def test_fields_that_present_relations_do_not_allow_are_not_added(client: Client, infer: Infer) -> None:
+    content = {"author": {"name": "x"}, "editor": 7, "title": "t"}
+    client.import_content("films", ((f"f-{n}", content) for n in range(9)))
+    relations = [DeclaredRelation("author", "/author/id", "people"), DeclaredRelation("by", "/editor", "people")]
+    client.put_collection("films", relations=relations)
+    assert infer("--all", "--apply", "--yes").returncode == 0
+    assert [each.path for each in client.get_collection("films").fields] == ["/title"]
+
+
+def test_schema_that_is_too_large_names_the_parts_to_put(client: Client, infer: Infer) -> None:
+    content = {f"k{n}": {f"{'x' * 100}{m}": n for m in range(20)} for n in range(150)}
+    client.create_content("films", content, record_id="f")
+    refused = infer("--apply", "--yes")
+    assert refused.returncode == 1
+    assert "may have 262,144" in refused.stderr
+    assert infer("--apply", "--yes", "--only", "fields", "--only", "orders").returncode == 0
+
+
 @pytest.mark.parametrize("key", ["Price\u00a0(USD)", "zero\u200bwidth", "line\u2028end", "private\ue000"])
 def test_keys_with_unusual_characters_are_applied(client: Client, infer: Infer, key: str) -> None:
     client.import_content("films", ((f"f-{n}", {key: n}) for n in range(9)))

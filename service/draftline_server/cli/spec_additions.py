@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import click
-from draftline import Client, Collection, DeclaredField, NotFoundError, SortKey
+from draftline import Client, Collection, DeclaredField, DeclaredRelation, NotFoundError, SortKey
+from draftline.documents import encode
 
-from ..contracts.proposals import MAX_FIELDS, Proposal
+from ..contracts.proposals import MAX_FIELDS, Proposal, ProposedField
+from ..domain.filters.values import FieldType
 from .index_progress import wait_until_built
 from .terminal_text import confirm, echo
 
 PARTS = ("fields", "orders", "schema")
+MAX_SCHEMA_BYTES = 262_144  # as in collection.proto
 _MAX_ORDERS = 16
 
 Keys = tuple[SortKey, ...]
@@ -50,6 +53,11 @@ def put_proposal(client: Client, collection: str, proposal: Proposal, parts: set
     except NotFoundError:
         current = None
     additions = _additions(current, proposal, parts)
+    if additions.changes_schema and (size := _schema_bytes(additions)) > MAX_SCHEMA_BYTES:
+        raise click.ClickException(
+            f"the JSON Schema would have {size:,} bytes, and may have {MAX_SCHEMA_BYTES:,}, because the content has "
+            "very many keys; pass --only fields --only orders to put the rest"
+        )
     if not additions.lines():
         echo(f"The spec of {collection} already has what is proposed.", err=True)
         return
@@ -66,16 +74,29 @@ def put_proposal(client: Client, collection: str, proposal: Proposal, parts: set
 
 def _additions(current: Collection | None, proposal: Proposal, parts: set[str]) -> Additions:
     declared = {each.path for each in current.fields} if current else set()
+    relations = [each.relation for each in current.relations] if current else []
     orders = {order.keys for order in current.orders} if current else set()
     schema = current.json_schema if current else None
     fields = [DeclaredField(each.pointer, each.type.lower()) for each in proposal.fields
-              if "fields" in parts and each.pointer not in declared][: MAX_FIELDS - len(declared)]  # fmt: skip
+              if "fields" in parts and each.pointer not in declared
+              and not _is_for_relation(each, relations)][: MAX_FIELDS - len(declared)]  # fmt: skip
     known = declared | {each.path for each in fields}
     proposed = [tuple(SortKey(path, descending=descending) for path, descending in order)
                 for order in proposal.orders if "orders" in parts]  # fmt: skip
     missing = [keys for keys in proposed if keys not in orders and all(key.path in known for key in keys)]
     wanted = proposal.json_schema if "schema" in parts else schema
     return Additions(fields, missing[: _MAX_ORDERS - len(orders)], wanted, wanted != schema, schema is not None)
+
+
+def _schema_bytes(additions: Additions) -> int:
+    return len(encode(additions.json_schema).encode())
+
+
+def _is_for_relation(field: ProposedField, relations: list[DeclaredRelation]) -> bool:
+    """Return whether a relation does not allow the field: it has its name, or holds ids, which are texts."""
+    first, *below = field.pointer[1:].split("/")
+    is_no_text = field.type in (FieldType.NUMBER, FieldType.BOOLEAN)
+    return any((below and each.name == first) or (is_no_text and each.field == field.pointer) for each in relations)
 
 
 def _put(client: Client, collection: str, current: Collection | None, additions: Additions) -> Collection:
