@@ -306,6 +306,10 @@ async def test_names_of_relations_and_of_fields_are_told_apart(client: AsyncClie
     with pytest.raises(draftline.InvalidFilterError, match="author is a relation, which only the filters of lists"):
         await client.patch_content("films", "alien", {"x": 1}, condition="author.name = R")
     await client.patch_content("films", "embedded", {"x": 1}, condition="content.author.name = R")
+    with pytest.raises(draftline.InvalidFilterError, match="films is a relation, which only the filters of lists"):
+        await client.patch_content("people", "scott", {"x": 1}, condition="films.x = 1")
+    with pytest.raises(draftline.InvalidFilterError, match="staff is a relation, which only the filters of lists"):
+        await client.delete_content("companies", "fox", condition="staff.name = R")
 
 
 BAD_PATHS = {

@@ -211,8 +211,8 @@ def condition_json(condition: Filter[Restriction] | None, spec: CollectionSpec) 
     if condition is None:
         return None
     try:
-        if spec.relations:
-            refuse_related(condition, relations_of(spec.collection, spec.relations, ()))
+        if spec.relations or spec.inverses:
+            refuse_related(condition, relations_of(spec.collection, spec.relations, spec.inverses))
         return json.dumps(to_json(with_types(condition, spec.fields)))
     except FilterError as error:
         raise invalid_filter("condition", error) from None
