@@ -18,6 +18,7 @@ import pytest
 from draftline.v1 import change_pb2, content_pb2, content_pb2_grpc
 from draftline_server.auth import authentication as auth
 from draftline_server.rpc import server as server_module
+from draftline_server.rpc import tls as tls_module
 from draftline_server.settings import Settings
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support.authenticated_server import METHODS, guarded, key_settings
@@ -49,6 +50,12 @@ WATCH = "/draftline.v1.ChangeService/WatchChanges"
 def url(postgres_url: str, template: str) -> Iterator[str]:
     with cloned(postgres_url, template) as made:
         yield made
+
+
+@pytest.fixture(autouse=True)
+def _reloaded_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let servers look for replaced certificates more often than once a second."""
+    monkeypatch.setattr(tls_module, "INTERVAL_S", 0.02)
 
 
 def health(channel: grpc.Channel) -> Any:
