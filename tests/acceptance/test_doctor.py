@@ -20,9 +20,11 @@ from uuid import uuid4
 import pytest
 from click.testing import CliRunner
 from draftline import Client
+from draftline_server.cli import doctor as doctor_command
 from draftline_server.cli import main
 from draftline_server.doctor import database as doctor_database
 from draftline_server.doctor import examination as doctor
+from draftline_server.doctor import ports as doctor_ports
 from draftline_server.domain.errors import (
     ContentionError,
     DatabaseUnavailableError,
@@ -271,7 +273,10 @@ def test_values_that_do_not_fit_their_fields_are_named(url: str) -> None:
 UNBUILD = "UPDATE draftline.collection_order SET state = 'BUILDING', ready_at = NULL"
 
 
-def test_taken_port_is_named(url: str) -> None:
+def test_taken_port_is_named(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The other program never answers, however long the doctor waits.
+    monkeypatch.setattr(doctor_command, "HEALTH_S", 0.1)
+    monkeypatch.setattr(doctor_ports, "ANSWER_S", 0.1)
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
