@@ -40,6 +40,13 @@ class EndedCall:
         return self.failure.trailing_metadata()
 
 
+@pytest.fixture
+def scripted(scripted: ScriptedServer) -> ScriptedServer:
+    """The server, which waits to see whether an import was cancelled."""
+    scripted.waits_for_cancellation = True
+    return scripted
+
+
 def assert_cancelled(scripted: ScriptedServer) -> None:
     if scripted.metadata:  # a call that was cancelled before it left never reaches the server
         assert scripted.import_ended.wait(WAIT_S)

@@ -103,14 +103,14 @@ def test_every_write_is_tried() -> None:
 async def test_write_is_sent_again_with_the_same_id(connect: Connect, scripted: ScriptedServer, rpc: str) -> None:
     write, answer = WRITES[rpc]
     ids = []
-    for arguments in ({}, {}, {"request_id": REQUEST_ID}):
-        scripted.requests.clear()
-        scripted.answers[rpc] = then(GONE, failure(ABORTED, "collided", info("CONTENTION")), answer)
-        async with connect(scripted.address, tenant_id="acme", retry=QUICK) as client:
+    async with connect(scripted.address, tenant_id="acme", retry=QUICK) as client:
+        for arguments in ({}, {}, {"request_id": REQUEST_ID}):
+            scripted.requests.clear()
+            scripted.answers[rpc] = then(GONE, failure(ABORTED, "collided", info("CONTENTION")), answer)
             await write(client, **arguments)
-        sent = ids_of(scripted)
-        assert len(sent) == 3
-        ids += set(sent)
+            sent = ids_of(scripted)
+            assert len(sent) == 3
+            ids += set(sent)
     first, second, given_id = ids
     assert (uuid.UUID(first).version, uuid.UUID(second).version, given_id) == (4, 4, REQUEST_ID)
     assert first != second
