@@ -7,9 +7,8 @@ changes, and the figures are told.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
 
 import asyncpg
 import grpc
@@ -18,25 +17,32 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support.load_process import OK, RECORDS, REFUSED, TIMEOUT_S, Answers, Load, put_on
 from support.server_process import Served, served
+from support.servers import cloned
 from support.soak_scale import IS_SOAK, length
 from support.tcp_proxy import before_postgres
 
 OVERLOAD_S = length("OVERLOAD_S", 1.0, soak=60.0)
 ALONE_S = length("ALONE_S", 0.5, soak=30.0)  # of the other tenant, for what it takes usually
 POOL = 10  # connections
-# What the network takes there and back again, each. In the short form four times as much, and so there is a quarter of
-# the calls, for this machine is not the test's alone.
-DELAY_S = length("OVERLOAD_DELAY_S", 0.2, soak=0.05)
+# What the network takes there and back again, each. In the short form twice as much, and so there is half of the calls,
+# for this machine is not the test's alone.
+DELAY_S = length("OVERLOAD_DELAY_S", 0.1, soak=0.05)
 MAX_IN_FLIGHT, QUEUE_LIMIT = 32, 64
-MEASURED_S = 1.0
+MEASURED_S = length("OVERLOAD_MEASURED_S", 0.5, soak=1.0)
 MOST_GROWTH_BYTES = 48 * 1024 * 1024
 
 
-@pytest.fixture
-def far_server(database_url: str) -> Any:
+@pytest.fixture(scope="module")
+def url_of_module(postgres_url: str, template: str) -> Iterator[str]:
+    with cloned(postgres_url, template) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def far_server(url_of_module: str) -> Iterator[Served]:
     """A service whose database can do about POOL / (2 * DELAY_S) statements a second."""
     with (
-        before_postgres(database_url) as (proxy, url),
+        before_postgres(url_of_module) as (proxy, url),
         served(database_url=url, pool_size=POOL, max_in_flight=MAX_IN_FLIGHT, queue_limit=QUEUE_LIMIT) as running,
     ):
         proxy.delay_s = DELAY_S
@@ -59,9 +65,9 @@ async def fill(url: str, *tenant_ids: str) -> None:
 
 
 async def test_overload_is_refused_and_harms_nobody_else(
-    far_server: Served, database_url: str, report: Callable[[str], None]
+    far_server: Served, url_of_module: str, report: Callable[[str], None]
 ) -> None:
-    await fill(database_url, "large", "small")
+    await fill(url_of_module, "large", "small")
     process = psutil.Process(far_server.process.pid)
     large = Load(far_server.address, "large", connections=8)
     full = replace(large, at_once=MAX_IN_FLIGHT, seconds=MEASURED_S)
@@ -88,9 +94,9 @@ async def test_overload_is_refused_and_harms_nobody_else(
 
 
 async def test_64_times_the_pool_in_flight_are_shed_and_those_let_in_are_counted_once(
-    far_server: Served, database_url: str
+    far_server: Served, url_of_module: str
 ) -> None:
-    await fill(database_url, "crowd")
+    await fill(url_of_module, "crowd")
     process = psutil.Process(far_server.process.pid)
     crowd = Load(far_server.address, "crowd", connections=8, counting=True, at_once=64 * POOL, seconds=MEASURED_S)
     async with asyncio.timeout(OVERLOAD_S + 4 * TIMEOUT_S):
@@ -106,7 +112,7 @@ async def test_64_times_the_pool_in_flight_are_shed_and_those_let_in_are_counted
     acknowledged, expired = (
         sum(each.counts.get(code, 0) for each in (first, answers)) for code in (OK, "DEADLINE_EXCEEDED")
     )
-    assert acknowledged <= await counted(database_url, "crowd") <= acknowledged + expired
+    assert acknowledged <= await counted(url_of_module, "crowd") <= acknowledged + expired
 
 
 async def counted(url: str, tenant_id: str) -> int:
