@@ -17,6 +17,9 @@ from draftline_server.domain.errors import (
     DeadlineExceededError,
     OverloadedError,
 )
+from draftline_server.store import connections as connections_module
+from draftline_server.store import database as database_module
+from draftline_server.store import pool as pool_module
 from draftline_server.store.retries import BACKOFF_S, pause_s
 from draftline_server.store.statements import Statement
 from draftline_server.store.transaction import Transaction
@@ -161,8 +164,11 @@ async def test_statement_ends_with_its_call(database_url: str, counted: asyncpg.
 
 
 async def test_database_that_falls_silent_is_given_up_and_its_connection_too(
-    database_url: str, counted: asyncpg.Connection
+    database_url: str, counted: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(pool_module, "GRACE_S", 1.0)
+    for module in (connections_module, database_module):
+        monkeypatch.setattr(module, "ENDING_S", 0.2)
     with before_postgres(database_url) as (proxy, url):
         async with connected(url, size=1, statement_timeout_s=0.1) as database, asyncio.timeout(PATIENCE_S):
             await database.fetch(READ, {"id": 1})
@@ -174,8 +180,11 @@ async def test_database_that_falls_silent_is_given_up_and_its_connection_too(
 
 
 async def test_call_that_ends_while_it_commits_gives_its_connection_back(
-    database_url: str, counted: asyncpg.Connection
+    database_url: str, counted: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for module in (connections_module, database_module):
+        monkeypatch.setattr(module, "ENDING_S", 0.2)
+
     async def work(transaction: Transaction) -> None:
         await transaction.fetch(ADD, {"id": 1})
         proxy.stalled = True
