@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from draftline import Client, UnavailableError
+from draftline import Client, Retry, UnavailableError
 from draftline_server.cli import main
 from draftline_server.ops import migrate, revisions
 from draftline_server.ops.downgrade_losses import LOSSES, losses_of
@@ -59,13 +59,17 @@ def test_migration_that_waits_goes_on_when_the_service_has_ended(database_url: s
     ],
 )
 def test_service_whose_schema_moved_is_not_serving_and_says_why(database_url: str, moved: str, reason: str) -> None:
-    with serving(database_url) as server, Client(server.address, tenant_id="acme") as client:
+    with (
+        serving(database_url) as server,
+        Client(server.address, tenant_id="acme") as client,
+        Client(server.address, tenant_id="acme", retry=Retry(max_attempts=1)) as impatient,
+    ):
         client.create_content("films", {}, record_id="m-1")
         run_sql(database_url, moved)
         until(lambda: health(server.address).name == "NOT_SERVING")
         assert reason in health(server.address).warning
         with pytest.raises(UnavailableError, match="the schema changed while the service runs") as refused:
-            client.get_content("films", "m-1", timeout=2)
+            impatient.get_content("films", "m-1")
         assert refused.value.reason == "DATABASE_UNAVAILABLE"
         run_sql(
             database_url, "ALTER TABLE IF EXISTS draftline.gone RENAME TO alembic_version",
