@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import threading
 from pathlib import Path
@@ -68,18 +69,19 @@ def test_next_start_after_a_kill_has_every_acknowledged_write(data_dir: Path) ->
     assert not is_left_running(data_dir)
 
 
-def test_taken_port_is_refused_in_a_line(tmp_path: Path, data_dir: Path) -> None:
+def test_taken_port_is_refused_in_a_line(data_dir: Path) -> None:
+    other = Path(shutil.copytree(data_dir, data_dir.with_name("other")))
     with served(data_dir=data_dir) as service:
         port = service.address.rpartition(":")[2]
-        refused = invoked("serve", data_dir=tmp_path / "two", port=port, log_level="error")
+        refused = invoked("serve", data_dir=other, port=port, log_level="error")
     assert refused.returncode == 1
     told = f"Error: cannot listen on 127.0.0.1:{port}: the port may be in use; set DRAFTLINE_PORT to another one"
     assert refused.stderr.splitlines()[-1] == told
-    assert not is_left_running(tmp_path / "two")
+    assert not is_left_running(other)
 
 
-def test_address_beyond_loopback_is_refused(tmp_path: Path) -> None:
-    refused = invoked("serve", data_dir=tmp_path, host="0.0.0.0", log_level="error")
+def test_address_beyond_loopback_is_refused(data_dir: Path) -> None:
+    refused = invoked("serve", data_dir=data_dir, host="0.0.0.0", log_level="error")
     assert refused.returncode == 1
     assert "loopback alone" in refused.stderr
 
