@@ -11,12 +11,14 @@ import os
 import shutil
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import asyncpg
 import grpc
 import pytest
 from draftline.v1 import collection_pb2_grpc, content_pb2_grpc
+from draftline_server.cli import client as command_client
 from draftline_server.embedded_postgres.memory_folder import memory_folder
 from draftline_server.embedded_postgres.server import EmbeddedPostgres
 from draftline_server.observability import logs
@@ -197,6 +199,14 @@ def grpc_stub_cls() -> type:
 @pytest.fixture(scope="module")
 def collection_stub(grpc_channel: grpc.Channel) -> collection_pb2_grpc.CollectionServiceStub:
     return collection_pb2_grpc.CollectionServiceStub(grpc_channel)
+
+
+@pytest.fixture
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let commands that run in this process retry a call as often as ever, with short pauses."""
+    monkeypatch.setattr(
+        command_client, "RETRY", replace(command_client.RETRY, max_backoff_s=0.01, initial_backoff_s=0.01)
+    )
 
 
 @pytest.fixture(scope="session")

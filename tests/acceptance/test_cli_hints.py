@@ -14,6 +14,8 @@ from support.servers import RunningServer, serving
 
 AUTHORITY = Authority("hints")
 
+pytestmark = pytest.mark.usefixtures("short_pauses")
+
 
 def where(server: RunningServer, tenant_id: str) -> tuple[str, ...]:
     return ("--tenant", tenant_id, "--address", server.address)

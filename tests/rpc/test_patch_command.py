@@ -110,8 +110,8 @@ def test_file_that_ends_in_invalid_text_is_applied_up_to_it(run: Any, records: R
     assert records.content("a") == {"n": 1}
 
 
-def test_unreachable_service_ends_the_run_with_its_status(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("draftline._core.retries.Retry.max_attempts", 1, raising=False)
+@pytest.mark.usefixtures("short_pauses")
+def test_unreachable_service_ends_the_run_with_its_status(tmp_path: Path) -> None:
     (tmp_path / "p.ndjson").write_text(INCREMENT * 3)
     ended = CliRunner().invoke(
         main, ["patch", str(tmp_path / "p.ndjson"), "--tenant", "t", "--collection", "c", "--address", "127.0.0.1:1"]

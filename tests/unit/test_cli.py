@@ -143,6 +143,7 @@ def test_service_key_is_told_as_json() -> None:
     assert told["entry"]["name"] == "billing"
 
 
+@pytest.mark.usefixtures("short_pauses")
 def test_service_out_of_reach_has_an_exit_status_of_its_own() -> None:
     status, output = run("collections", "list", "--tenant", "t", "--address", "127.0.0.1:1")
     assert status == 3
