@@ -12,6 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from draftline_server.cli import tls_hints
 from draftline_server.store import schema_problems
 from draftline_server.store.database import Database
 from draftline_server.store.notifications import Notifications
@@ -210,7 +211,8 @@ def test_settings_of_the_role_and_the_database_do_not_reach_the_sessions_of_the_
     assert [{other[key] for key in limits} for other in others] == [{"0"}, {"0"}]
 
 
-def test_service_that_does_not_respond_is_told_from_one_that_is_not_there() -> None:
+def test_service_that_does_not_respond_is_told_from_one_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tls_hints, "PROBE_S", 0.2)  # the program never answers, whatever it is sent
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         done = invoked("health", "--address", address, "--timeout", "0.5")
