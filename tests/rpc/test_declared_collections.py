@@ -13,6 +13,8 @@ import asyncpg
 import grpc
 import pytest
 from draftline.v1 import collection_pb2, collection_pb2_grpc, content_pb2, content_pb2_grpc
+from draftline_server.store.collections import cache as cache_module
+from draftline_server.store.collections import store as store_module
 from support.polling import until
 from support.responses import INVALID, TIMEOUT_S, Records, content_of, document, refused, steps
 
@@ -243,8 +245,10 @@ def test_record_from_before_the_schema_is_checked_when_written(records: Records,
 
 
 @pytest.fixture
-def neighbours(serving: Any, database_url: str) -> Iterator[tuple[Any, Any]]:
-    """Channels of two servers on one database."""
+def neighbours(serving: Any, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Any, Any]]:
+    """Channels of two servers on one database, whose reads use a spec for a tenth of a second."""
+    for module in (cache_module, store_module):
+        monkeypatch.setattr(module, "READ_AGE_S", 0.1)
     with serving(database_url) as one, serving(database_url) as other:  # noqa: SIM117
         with grpc.insecure_channel(one.address) as first, grpc.insecure_channel(other.address) as second:
             yield first, second
