@@ -57,7 +57,7 @@ def test_declaration_is_answered_when_the_writes_before_it_are_over(
         until(lambda: sql(server.url, WAITING))
         request.json_schema = SCHEMA
         declaration = collection_stub.PutCollection.future(request, timeout=TIMEOUT_S)
-        for _ in range(300):  # time enough to be answered
+        for _ in range(100):  # time enough to be answered
             records.get("m-1")
         assert not declaration.done()
     assert write.code() is declaration.code() is grpc.StatusCode.OK
