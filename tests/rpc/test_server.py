@@ -14,7 +14,7 @@ from draftline.v1 import collection_pb2, content_pb2, content_pb2_grpc, draft_pb
 from draftline_server import app
 from draftline_server.domain.errors import OutOfReachError
 from draftline_server.embedded_postgres.server import EmbeddedPostgres
-from draftline_server.ops import migrate, revisions
+from draftline_server.ops import revisions
 from draftline_server.settings import Settings
 from draftline_server.store.revision import SchemaError
 from google.protobuf import descriptor_pb2
@@ -46,14 +46,11 @@ def test_every_service_is_serving(grpc_channel: grpc.Channel) -> None:
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
 
 
-def test_services_are_not_serving_while_the_database_is_away(tmp_path: Path, serving: Any) -> None:
-    postgres = EmbeddedPostgres(tmp_path / "data", durable=False)
+def test_services_are_not_serving_while_the_database_is_away(data_dir: Path, serving: Any) -> None:
+    postgres = EmbeddedPostgres(data_dir, durable=False)
     postgres.start()
     try:
         url = postgres.url
-        thread = threading.Thread(target=migrate.upgrade, args=(url,))
-        thread.start()
-        thread.join()
         with serving(url) as running, grpc.insecure_channel(running.address) as channel:
             records = Records(content_pb2_grpc.ContentServiceStub(channel), "acme")
             records.create("m-1", {"a": 1})
