@@ -178,8 +178,7 @@ async def test_plain_statement_does_what_the_general_one_does(database: Database
 async def side(database: Database) -> Side:
     made = Side(database)
     await made.declare(fields='[{"path": ["n"], "type": "NUMBER"}]', orders='[[{"path": ["n"], "descending": false}]]')
-    for record_id in IDS:
-        await made.load({record_id: {"n": 1, "text": "x"}})
+    await made.load({record_id: {"n": 1, "text": "x"} for record_id in IDS})
     return made
 
 
