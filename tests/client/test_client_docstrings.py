@@ -35,7 +35,8 @@ FILMS = {
 def client(server_address: str) -> Iterator[Client]:
     """A client whose tenant has the films of the examples."""
     with Client(server_address, tenant_id=f"tenant-{uuid.uuid4()}", user="ada") as made:
-        made.import_content("movies", FILMS.items())
+        for record_id, film in FILMS.items():  # in a tenth of the statements of an import
+            made.create_content("movies", film, record_id=record_id)
         yield made
 
 
