@@ -59,7 +59,7 @@ async def test_removals_of_a_parent_and_of_its_part_both_count_in_either_order(
     world: World, policy: ConflictPolicy
 ) -> None:
     for first, second in (("ada", "bob"), ("bob", "ada")):
-        await world.load({"1": {"limits": {"cpu": 1, "mem": 2}}})
+        await world.put("1", {"limits": {"cpu": 1, "mem": 2}})
         await world.save("ada", remove("limits", "cpu"))
         await world.save("bob", remove("limits"))
         await world.commit(first)
@@ -95,7 +95,7 @@ async def test_addition_below_a_parent_that_is_gone_is_a_conflict_at_the_parent(
     world: World, edit: DraftEdit, path: str, base: str, mine: str, anew: Any, theirs: Any
 ) -> None:
     async def arrange() -> None:
-        await world.load({"1": BEFORE})
+        await world.put("1", BEFORE)
         await world.save("ada", edit)
         await world.patch("1", theirs, Strategy.REPLACE)
 

@@ -49,7 +49,7 @@ async def test_base_that_is_said_again_is_an_edit_once_another_has_changed_it(
     world: World, edit: DraftEdit, path: tuple[str, ...], said: Any, with_base_version: bool
 ) -> None:
     async def arrange() -> Any:
-        await world.load({"1": BEFORE | {"m": 1}})
+        await world.put("1", BEFORE | {"m": 1})
         await world.save("ada", DRAFTED)
         await world.patch("1", SINCE)
         version = (await world.record("1")).version

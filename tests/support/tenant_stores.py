@@ -205,6 +205,12 @@ class World:
             self.actor(user), COLLECTION, record_id, expected_version=None, change_reason="", validate_only=False
         )  # fmt: skip
 
+    async def put(self, record_id: str, content: dict[str, Any]) -> None:
+        """Create the record or replace its content, in fewer statements than `load`."""
+        delta = Delta(json.dumps(content), Strategy.REPLACE)
+        patch = Patch(COLLECTION, record_id, delta, allow_missing=True)
+        await self.patches.patch(self.actor("sys"), patch, change_reason="", validate_only=False)
+
     async def load(
         self, records: dict[str, dict[str, Any]], mode: ImportMode = ImportMode.UPSERT, user: str = "sys"
     ) -> ImportCounts:
