@@ -33,18 +33,16 @@ async def client(server_address: str, tenant_id: str) -> AsyncIterator[AsyncClie
 
 
 async def fill(client: AsyncClient) -> None:
-    await client.import_content("companies", {"fox": {"country": "NO"}}.items())
-    people = {
-        "scott": {"company": "fox", "name": "R"},
-        "bron": {"company": "fox", "name": "D"},
-        "weaver": {"name": "S"},
+    contents = {
+        ("companies", "fox"): {"country": "NO"},
+        ("people", "scott"): {"company": "fox", "name": "R"},
+        ("people", "bron"): {"company": "fox", "name": "D"},
+        ("people", "weaver"): {"name": "S"},
+        ("films", "alien"): {"author": "scott", "cast": ["weaver", "gone", "weaver"]},
+        ("films", "blade"): {"author": "scott", "cast": 5},
     }
-    await client.import_content("people", people.items())
-    films = {
-        "alien": {"author": "scott", "cast": ["weaver", "gone", "weaver"]},
-        "blade": {"author": "scott", "cast": 5},
-    }
-    await client.import_content("films", films.items())
+    for (collection, record_id), content in contents.items():  # in fewer statements than imports
+        await client.create_content(collection, content, record_id=record_id)
     await client.put_collection("people", relations=[COMPANY])
     await client.put_collection("films", relations=[AUTHOR, CAST])
 
