@@ -71,11 +71,17 @@ def test_declaration_through_one_is_honoured_by_the_other(pair: list[Client]) ->
 
 def test_lists_of_the_other_go_by_a_declaration_once_it_is_answered(pair: list[Client]) -> None:
     one, other = pair
-    other.import_content("films", [("1", {"n": "10"}), ("2", {"n": "9"})])
-    assert [each.record_id for each in other.get_merged("films", filter="n > 5")] == []
-    for type_, found in (("text", ["1", "2"]), ("number", [])) * 2:
-        one.put_collection("films", fields={"/n": type_})
-        assert [each.record_id for each in other.get_merged("films", filter='n > "0"')] == found
+    text, number = ("text", ["1", "2"]), ("number", [])
+
+    def declare(collection: str, *types: tuple[str, list[str]]) -> None:
+        other.import_content(collection, [("1", {"n": "10"}), ("2", {"n": "9"})])
+        assert [each.record_id for each in other.get_merged(collection, filter="n > 5")] == []
+        for type_, found in types:
+            one.put_collection(collection, fields={"/n": type_})
+            assert [each.record_id for each in other.get_merged(collection, filter='n > "0"')] == found
+
+    with ThreadPoolExecutor() as both:
+        list(both.map(declare, ("films-0", "films-1"), (text, number), (number, text)))
 
 
 def test_watcher_of_one_sees_the_writes_of_the_other(pair: list[Client]) -> None:
