@@ -92,7 +92,9 @@ class Record:
         Raises:
             KeyError: the call did not request the relation of this record by `expand`.
         """
-        found = self.relations[relation]
+        found = self.relations.get(relation)
+        if found is None:
+            raise KeyError(f"the relation {relation!r} was not read: request it by expand=[{relation!r}]")
         return [self.included[found.collection, each] for each in found.record_ids]
 
 
