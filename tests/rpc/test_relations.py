@@ -188,16 +188,6 @@ async def test_children_are_sorted_limited_and_end_at_the_depth(client: AsyncCli
     assert ids((await client.get_content("scenes", "s1", expand=["parent.parent"])).related("parent")) == ["top"]
 
 
-async def test_paths_end_where_a_relation_leads_nowhere(client: AsyncClient) -> None:
-    nobody = {"filter": 'author = "nobody"', "expand": ["author.company"]}
-    assert not (await client.get_merged_page("films", **nobody)).records
-    assert [each async for each in client.stream_merged("films", **nobody)] == []
-    await client.put_collection("boards", relations=[DeclaredRelation("film", "/film", "films", inverse="boards")])
-    await client.create_content("boards", {"film": "gone"}, record_id="b")
-    found = await client.get_content("boards", "b", expand=["film.author.company"])
-    assert found.relations == {"film": RelatedIds("films", (), False)}
-
-
 @pytest.mark.parametrize("count", [1, 1000])
 async def test_each_relation_and_level_is_one_statement(client: AsyncClient, server: Any, count: int) -> None:
     rows = {f"r{n:04}": {"author": ("scott", "bron")[n % 2], "cast": ["weaver", "scott"]} for n in range(count)}

@@ -20,14 +20,7 @@ from ..database import Database
 from ..lists.branches import ListQueryKey, RelationKind
 from .ids import related_ids
 from .related_reads import RelatedReads
-from .related_rows import (
-    CONTENT,
-    ID,
-    RelatedRow,
-    content_bytes,
-    place_of,
-    rows_by_id,
-)
+from .related_rows import CONTENT, ID, RelatedRow, content_bytes, place_of, rows_by_id
 from .selected_keys import key_values, keys_by_collection, storable
 from .steps import Step, steps_of
 

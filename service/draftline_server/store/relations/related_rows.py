@@ -1,4 +1,4 @@
-"""The rows of related records, and their statement.
+"""The rows of related records, and their statements.
 
 There may be thousands of them, so a row has few columns, and is not converted unless it has a draft.
 """
